@@ -1,0 +1,249 @@
+"""Every Arrow schema, and the only way in and out of a Parquet file: checked on read, atomic on write.
+
+A table carries its provenance in the file's metadata: the schema's name and version, and what the writer adds (model
+hash, tokenizer hash, benchmark, tagger). A reader states what it expects and gets an error instead of wrong numbers.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from palu.errors import UserError
+from palu.files import atomic, file_digest
+
+# Raise a table's version whenever its columns or their meaning change.
+SCHEMA_VERSIONS = {
+    "examples": 1,
+    "spans": 1,
+    "states": 1,
+    "topk": 1,
+    "steps": 1,
+    "generations": 1,
+    "logprobs": 1,
+    "scores": 1,
+}
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+# One prompt-reply row. `item_id` names the fact, shared by a reply, its paraphrase and its wrong answers;
+# reply_kind: original | paraphrase | perturbed; prompt_kind: original | paraphrase (the same fact asked otherwise).
+EXAMPLES = pa.schema(
+    [
+        _required("example_id", pa.string()),
+        _required("item_id", pa.string()),
+        _required("reply_kind", pa.string()),
+        _required("reply_index", pa.int32()),
+        _required("prompt_kind", pa.string()),
+        _required("part", pa.string()),
+        _required("prompt", pa.string()),
+        _required("reply", pa.string()),
+        _required("group", pa.string()),
+        _required("source_revision", pa.string()),
+    ]
+)
+
+# A sensitive stretch of a reply, half-open, in code points of the reply.
+SPANS = pa.schema(
+    [
+        _required("example_id", pa.string()),
+        _required("char_start", pa.int32()),
+        _required("char_end", pa.int32()),
+        _required("label", pa.string()),
+        pa.field("score", pa.float32()),
+        _required("tagger", pa.string()),
+    ]
+)
+
+# One optimiser step of one run, long form: term `loss` is the weighted sum, the others are unweighted means.
+STEPS = pa.schema(
+    [
+        _required("step", pa.int32()),
+        _required("epoch", pa.float64()),
+        _required("term", pa.string()),
+        _required("value", pa.float64()),
+        _required("unit_count", pa.int64()),
+        _required("learning_rate", pa.float64()),
+        _required("grad_norm", pa.float64()),
+        _required("seconds", pa.float64()),
+    ]
+)
+
+GENERATIONS = pa.schema(
+    [
+        _required("example_id", pa.string()),
+        _required("generation", pa.string()),
+        _required("token_count", pa.int32()),
+    ]
+)
+
+# Teacher-forced facts of one row, one value per predicted token: the reply's tokens and, last, the end token
+# where it fits. char_start/char_end: each token's characters in the reply (0, 0 for the end token).
+LOGPROBS = pa.schema(
+    [
+        _required("example_id", pa.string()),
+        _required("token_ids", pa.list_(pa.int32())),
+        _required("log_probs", pa.list_(pa.float32())),
+        _required("argmax_hits", pa.list_(pa.bool_())),
+        _required("char_starts", pa.list_(pa.int32())),
+        _required("char_ends", pa.list_(pa.int32())),
+        _required("has_end", pa.bool_()),
+    ]
+)
+
+# Exactly one of value and reason is null.
+SCORES = pa.schema(
+    [
+        _required("run", pa.string()),
+        _required("example_id", pa.string()),
+        _required("metric", pa.string()),
+        pa.field("value", pa.float64()),
+        pa.field("reason", pa.string()),
+    ]
+)
+
+
+def states_schema(width: int, dtype: str) -> pa.Schema:
+    """Last hidden state (after the final norm) of the frozen model at each predicting position of a reply.
+
+    width: D. dtype: `bfloat16` or `float16` (stored as their uint16 bit patterns: Arrow has no bfloat16) or `float32`.
+    token_id is the token that the position predicts, log_prob the frozen model's log-probability of it.
+    """
+    if dtype not in {"float32", "bfloat16", "float16"}:
+        raise ValueError(f"dtype {dtype!r}; allowed: float32, bfloat16, float16")
+    element = pa.float32() if dtype == "float32" else pa.uint16()
+    return pa.schema(
+        [
+            _required("example_id", pa.string()),
+            _required("position", pa.int32()),
+            _required("token_id", pa.int32()),
+            _required("log_prob", pa.float32()),
+            _required("hidden", pa.list_(element, width)),
+        ]
+    )
+
+
+def topk_schema(k: int) -> pa.Schema:
+    """Vocabulary indices of the frozen model's k largest logits at each sensitive position, best first.
+
+    Ties stand in order of token id, so that the first k' of a row are the top-k' for every k' <= k.
+    """
+    return pa.schema(
+        [
+            _required("example_id", pa.string()),
+            _required("position", pa.int32()),
+            _required("token_ids", pa.list_(pa.int32(), k)),
+        ]
+    )
+
+
+FIXED_SCHEMAS = {
+    "examples": EXAMPLES,
+    "spans": SPANS,
+    "steps": STEPS,
+    "generations": GENERATIONS,
+    "logprobs": LOGPROBS,
+    "scores": SCORES,
+}
+
+
+@contextmanager
+def writer(
+    path: Path, name: str, provenance: Mapping[str, str], schema: pa.Schema | None = None
+) -> Iterator[pq.ParquetWriter]:
+    """A streaming, atomic Parquet writer for table `name`; nothing appears at `path` unless the block succeeds.
+
+    `schema` is needed for states and topk only, whose columns depend on the model. Call `write_table` or
+    `write_batch` on what it yields; every batch must have exactly the table's schema.
+    """
+    schema = schema if schema is not None else FIXED_SCHEMAS[name]
+    facts = {"palu.table": name, "palu.version": str(SCHEMA_VERSIONS[name])}
+    facts |= {f"palu.{key}": value for key, value in provenance.items()}
+    with atomic(path) as temporary:
+        with pq.ParquetWriter(temporary, schema.with_metadata(facts), compression="zstd") as parquet:
+            yield parquet
+
+
+def write(
+    path: Path,
+    name: str,
+    rows: Iterable[Mapping[str, Any]] | pa.Table,
+    provenance: Mapping[str, str],
+    schema: pa.Schema | None = None,
+) -> None:
+    """Write a whole table atomically. Raises pa.ArrowInvalid when a row does not fit the schema."""
+    schema = schema if schema is not None else FIXED_SCHEMAS[name]
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    with writer(path, name, provenance, schema) as parquet:
+        parquet.write_table(table.cast(schema).replace_schema_metadata(parquet.schema.metadata))
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: not a readable Parquet file (truncated?): {str(error).splitlines()[0]}") from None
+
+
+def provenance(path: Path) -> dict[str, str]:
+    """What the writer of a table stated about it: `table`, `version` and the writer's own keys."""
+    metadata = _open(path).schema_arrow.metadata or {}
+    return {
+        key.decode().removeprefix("palu."): value.decode()
+        for key, value in metadata.items()
+        if key.startswith(b"palu.")
+    }
+
+
+def _checked(path: Path, name: str, expected: Mapping[str, str]) -> pq.ParquetFile:
+    parquet = _open(path)
+    facts = provenance(path)
+    if facts.get("table") != name:
+        raise UserError(f"{path}: holds {facts.get('table', 'no table of ours')!r}, expected the table {name!r}")
+    version = str(SCHEMA_VERSIONS[name])
+    if facts["version"] != version:
+        raise UserError(f"{path}: table {name!r} has schema version {facts['version']}, this program reads {version}")
+    if name in FIXED_SCHEMAS and not parquet.schema_arrow.equals(FIXED_SCHEMAS[name]):
+        raise UserError(f"{path}: the columns of table {name!r} are not those of schema version {version}")
+    for key, value in expected.items():
+        if facts.get(key) != value:
+            raise UserError(f"{path}: made with {key} {facts.get(key)!r}, but {value!r} is in use: make it anew")
+    return parquet
+
+
+def read(path: Path, name: str, expected: Mapping[str, str] | None = None) -> pa.Table:
+    """Read a whole table after checking its name, schema version, columns and the `expected` provenance."""
+    parquet = _checked(path, name, expected or {})
+    try:
+        return parquet.read()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: a damaged Parquet file: {str(error).splitlines()[0]}") from None
+
+
+def iterate(
+    path: Path, name: str, expected: Mapping[str, str] | None = None, batch_rows: int = 1024
+) -> Iterator[pa.RecordBatch]:
+    """Stream a table in record batches, with the checks of `read`."""
+    parquet = _checked(path, name, expected or {})
+    try:
+        yield from parquet.iter_batches(batch_size=batch_rows)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: a damaged Parquet file: {str(error).splitlines()[0]}") from None
+
+
+def rows(path: Path, name: str, expected: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """A whole table as a list of dicts, for tables of text size."""
+    return read(path, name, expected).to_pylist()
+
+
+def content_digest(path: Path) -> str:
+    """16 hexadecimal digits that change when the file does: what another table's provenance refers to."""
+    return file_digest(path)
