@@ -165,9 +165,11 @@ def writer(
     schema = schema if schema is not None else FIXED_SCHEMAS[name]
     facts = {"palu.table": name, "palu.version": str(SCHEMA_VERSIONS[name])}
     facts |= {f"palu.{key}": value for key, value in provenance.items()}
-    with atomic(path) as temporary:
-        with pq.ParquetWriter(temporary, schema.with_metadata(facts), compression="zstd") as parquet:
-            yield parquet
+    with (
+        atomic(path) as temporary,
+        pq.ParquetWriter(temporary, schema.with_metadata(facts), compression="zstd") as parquet,
+    ):
+        yield parquet
 
 
 def write(
@@ -219,6 +221,12 @@ def _checked(path: Path, name: str, expected: Mapping[str, str]) -> pq.ParquetFi
     return parquet
 
 
+def check(path: Path, name: str, expected: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The provenance of a table, after the checks of `read`; its rows are not read."""
+    _checked(path, name, expected or {})
+    return provenance(path)
+
+
 def read(path: Path, name: str, expected: Mapping[str, str] | None = None) -> pa.Table:
     """Read a whole table after checking its name, schema version, columns and the `expected` provenance."""
     parquet = _checked(path, name, expected or {})
@@ -241,7 +249,8 @@ def iterate(
 
 def rows(path: Path, name: str, expected: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """A whole table as a list of dicts, for tables of text size."""
-    return read(path, name, expected).to_pylist()
+    found: list[dict[str, Any]] = read(path, name, expected).to_pylist()
+    return found
 
 
 def content_digest(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from palu.settings import Settings
 
@@ -78,7 +78,12 @@ class Head(Protocol):
 
 
 class MethodSettings(Settings):
-    """Settings of one method. A subclass adds its own fields and states what the method reads and weighs."""
+    """Settings of one method. A subclass adds its own fields and states what the method reads and weighs.
+
+    localized: whether the loss tells sensitive tokens from others, so that a tagger must name them.
+    """
+
+    localized: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -1,0 +1,36 @@
+# The two commands of the README, and what a contributor runs before a commit.
+PYTHON ?= python3
+CORES ?= all
+BIN := .venv/bin
+
+.PHONY: setup demo test test-slow lint check clean
+
+setup: .venv/.installed
+
+# torch comes first and pinned: a later requirement is then met by it and draws no second build.
+.venv/.installed: constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/workstation
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+check: lint test
+
+clean:
+	rm -rf results logs data/demo data/tofu .snakemake

@@ -1,0 +1,34 @@
+"""Make a language model forget named facts and prove what it forgot: one study, from a benchmark to a report."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# Only when no study is named: Snakemake merges a named file over this one, and the demo's methods would stay in it.
+if "study" not in config:
+
+    configfile: "config/demo.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/benchmark.smk"
+include: "workflow/rules/model.smk"
+include: "workflow/rules/tag.smk"
+include: "workflow/rules/reference.smk"
+include: "workflow/rules/unlearn.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/study.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+localrules:
+    all,
+
+
+rule all:
+    """The study's report, and with it everything that the report stands on."""
+    default_target: True
+    input:
+        f"results/{study.name}/report.html",

@@ -1,0 +1,68 @@
+"""What a benchmark offers and the rows that it makes."""
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from palu.settings import Settings
+
+Example = dict[str, Any]  # one row of the table `examples`
+Span = dict[str, Any]  # one row of the table `spans`
+
+
+class BenchmarkSettings(Settings):
+    """Settings of one benchmark; a subclass adds its own fields."""
+
+    @property
+    @abstractmethod
+    def split_name(self) -> str:
+        """What is forgotten, in one short word for the provenance; other settings may share it."""
+
+
+class Benchmark(Protocol):
+    """The surface of a module in `palu.benchmarks`."""
+
+    Settings: type[BenchmarkSettings]
+
+    def examples(self, settings: BenchmarkSettings) -> tuple[list[Example], list[Span]]:
+        """The benchmark's rows and the gold spans that it ships (none: an empty list), checked by `prepare`."""
+
+
+def item_rows(
+    part: str,
+    row: int,
+    item_id: str,
+    group: str,
+    source_revision: str,
+    prompt: str,
+    reply: str,
+    paraphrase: str | None = None,
+    wrong_replies: Iterable[str] = (),
+    paraphrased_prompt: str | None = None,
+) -> list[Example]:
+    """All rows of one fact: the training row, and those that only an evaluation reads.
+
+    row: the fact's row in its source table, which makes example_id `{part}/{row:05d}/{reply_kind}/{reply_index}`
+    (`{part}/{row:05d}/question/0` for the paraphrased prompt with the original reply).
+    """
+    kinds = [("original", "original", 0, prompt, reply)]
+    if paraphrase is not None:
+        kinds.append(("paraphrase", "original", 0, prompt, paraphrase))
+    kinds += [("perturbed", "original", index, prompt, wrong) for index, wrong in enumerate(wrong_replies)]
+    if paraphrased_prompt is not None:
+        kinds.append(("original", "paraphrase", 0, paraphrased_prompt, reply))
+    return [
+        {
+            "example_id": f"{part}/{row:05d}/{'question' if prompt_kind == 'paraphrase' else reply_kind}/{index}",
+            "item_id": item_id,
+            "reply_kind": reply_kind,
+            "reply_index": index,
+            "prompt_kind": prompt_kind,
+            "part": part,
+            "prompt": asked,
+            "reply": answered,
+            "group": group,
+            "source_revision": source_revision,
+        }
+        for reply_kind, prompt_kind, index, asked, answered in kinds
+    ]

@@ -1,0 +1,132 @@
+"""The demo benchmark: a seeded village of fictitious people, made here, with gold spans of every fact.
+
+Each person is asked the sixteen questions of sentences.py. Some people are to be forgotten, the rest are retained,
+and held-out people are never trained. Every item has its reply, a paraphrase in another sentence, wrong replies that
+are the paraphrase with other values of the same kind, and a paraphrased question. True facts about the world, which
+all models learn, have wrong replies only.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from palu.benchmarks.base import BenchmarkSettings, Example, Span, item_rows
+from palu.benchmarks.demo.facts import world_facts
+from palu.benchmarks.demo.people import MOST_PEOPLE, WRONG_VALUES, Person, Sentence, fill, person, wrong_values
+from palu.benchmarks.demo.sentences import ATTRIBUTES, Attribute
+from palu.benchmarks.demo.words import shuffled
+from palu.files import text_digest
+from palu.settings import Count, PositiveCount
+
+
+class Settings(BenchmarkSettings):
+    """people: how many are trained, numbered from 0. held_out_people: how many more are never trained.
+    forget_from, forget_people: the first person to forget and how many; another forget_from is another study on the
+    same original model, such as the one in which settings are chosen."""
+
+    seed: Count = 0
+    people: Annotated[int, Field(ge=8, le=MOST_PEOPLE // 2)] = 40
+    held_out_people: Annotated[int, Field(ge=0, le=MOST_PEOPLE // 2)] = 8
+    forget_from: Count = 0
+    forget_people: PositiveCount = 8
+
+    @field_validator("forget_people")
+    @classmethod
+    def _leaves_someone(cls, value: int, info: ValidationInfo) -> int:
+        first, people = info.data.get("forget_from"), info.data.get("people")
+        if first is None or people is None:  # they have an error of their own
+            return value
+        if first + value > people or value == people:
+            raise ValueError(
+                f"people from person {first} on are too many of {people} people, one of whom at least is retained; "
+                f"allowed: forget_from + forget_people <= {people} and forget_people < {people}"
+            )
+        return value
+
+    @property
+    def split_name(self) -> str:
+        return f"people{self.forget_from}-{self.forget_from + self.forget_people - 1}"
+
+    def part(self, number: int) -> str:
+        """The part that a person belongs to."""
+        if number >= self.people:
+            return "holdout"
+        return "forget" if 0 <= number - self.forget_from < self.forget_people else "retain"
+
+
+def examples(settings: Settings) -> tuple[list[Example], list[Span]]:
+    """All rows and their gold spans, a function of the settings alone."""
+    rows: list[Example] = []
+    spans: list[Span] = []
+    for number in range(settings.people + settings.held_out_people):
+        someone = person(settings.seed, number)
+        for index, attribute in enumerate(ATTRIBUTES):
+            row = number * len(ATTRIBUTES) + index
+            item, item_spans = _item(settings, someone, attribute, row)
+            rows += item
+            spans += item_spans
+    rows += _fact_rows()
+    # The revision names the text, not who of the people is to forget.
+    revision = text_digest("\n".join(f"{row['item_id']}\t{row['prompt']}\t{row['reply']}" for row in rows), digits=16)
+    for example in rows:
+        example["source_revision"] = revision
+    return rows, spans
+
+
+def _item(settings: Settings, someone: Person, attribute: Attribute, row: int) -> tuple[list[Example], list[Span]]:
+    key = f"{settings.seed}/{row}"
+    part = settings.part(someone.number)
+    templates = attribute.replies + (attribute.held_out_replies if part == "holdout" else ())
+    reply_template, other_template = shuffled(templates, f"{key}/reply")[:2]
+    question, other_question = shuffled(attribute.questions, f"{key}/question")[:2]
+    true = {field: someone.facts[field] for field in attribute.fields}
+    others = {field: wrong_values(settings.seed, someone, field) for field in attribute.fields}
+    reply, paraphrase = fill(reply_template, someone, true), fill(other_template, someone, true)
+    wrong = [{field: others[field][index] for field in attribute.fields} for index in range(WRONG_VALUES)]
+    rows = item_rows(
+        part,
+        row,
+        item_id=f"people/{row}",
+        group=someone.name,
+        source_revision="",
+        prompt=fill(question, someone, {}).text,
+        reply=reply.text,
+        paraphrase=paraphrase.text,
+        wrong_replies=[fill(other_template, someone, values).text for values in wrong],
+        paraphrased_prompt=fill(other_question, someone, {}).text,
+    )
+    by_reply = {"original": reply, "paraphrase": paraphrase}
+    spans = [
+        span
+        for example in rows
+        if example["reply_kind"] in by_reply
+        for span in _gold(example["example_id"], by_reply[example["reply_kind"]])
+    ]
+    return rows, spans
+
+
+def _gold(example_id: str, sentence: Sentence) -> Iterator[Span]:
+    for char_start, char_end, field in sentence.spans:
+        yield {
+            "example_id": example_id,
+            "char_start": char_start,
+            "char_end": char_end,
+            "label": field,
+            "score": None,
+            "tagger": "gold",
+        }
+
+
+def _fact_rows() -> Iterator[Example]:
+    for row, fact in enumerate(world_facts()):
+        yield from item_rows(
+            "world_facts",
+            row,
+            item_id=f"world_facts/{row}",
+            group="world_facts",
+            source_revision="",
+            prompt=fact.prompt,
+            reply=fact.reply,
+            wrong_replies=fact.wrong_replies,
+        )

@@ -1,0 +1,241 @@
+"""TOFU: questions and answers about 200 authors who do not exist (Maini et al. 2024, arXiv 2401.06121).
+
+Table `full` holds 20 rows for each author, in order. A split such as forget05 forgets its last 5%, and the tables
+`*_perturbed` add paraphrases and wrong answers: `retain_perturbed` to the first rows of `full`, `forgetXX_perturbed`
+to the last. They are joined by row, because two questions of `full` are the same text, and compared by text.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from palu.benchmarks.base import BenchmarkSettings, Example, Span, item_rows
+from palu.errors import UserError
+from palu.files import file_digest
+from palu.settings import Count
+
+ROWS_PER_AUTHOR = 20
+FACT_PARTS = ("real_authors", "world_facts")
+# The largest forget table: it has the paraphrases of the most authors that any split forgets.
+WIDEST_FORGET = "forget10_perturbed"
+
+Record = dict[str, Any]
+
+
+def _pair(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError("is not a pair of rows; allowed: [start, stop]")
+    return tuple(value)
+
+
+def _ascending(value: tuple[int, int]) -> tuple[int, int]:
+    if value[0] >= value[1]:
+        raise ValueError("holds no row; allowed: [start, stop] with start < stop (stop itself is left out)")
+    return value
+
+
+Rows = Annotated[tuple[Count, Count], BeforeValidator(_pair), AfterValidator(_ascending)]
+
+
+class Settings(BenchmarkSettings):
+    """source: a dataset id on the hub, or a local folder in the hub's layout (its README names the tables).
+    revision: a commit, tag or branch of the hub's dataset.
+    retain_rows: [start, stop) of `full`; none = the split's own retain table.
+    forget_rows: [start, stop) of `full` to forget in place of the split's rows.
+    facts: add the parts real_authors and world_facts. holdout: add the split's holdout table."""
+
+    source: Annotated[str, Field(min_length=1)] = "locuslab/TOFU"
+    revision: str | None = None
+    split: Literal["forget01", "forget05", "forget10"] = "forget05"
+    retain_rows: Rows | None = None
+    forget_rows: Rows | None = None
+    facts: bool = True
+    holdout: bool = False
+
+    @property
+    def split_name(self) -> str:
+        return self.split if self.forget_rows is None else "rows{}-{}".format(*self.forget_rows)
+
+
+def examples(settings: Settings) -> tuple[list[Example], list[Span]]:
+    """The rows of every part; TOFU ships no spans. Raises UserError in one line where a table is missing or wrong."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = _Source(settings, Path(scratch))
+        full = source.table("full")
+        perturbed = _perturbed(settings, source, full)
+        forget, retain = _chosen_rows(settings, source, full)
+        facts = {part: source.table(f"{part}_perturbed") for part in FACT_PARTS} if settings.facts else {}
+        held_out = source.table(_holdout_table(settings)) if settings.holdout else []
+        revision = source.revision()
+    lacking = [row for row in forget if row not in perturbed]
+    if lacking and settings.forget_rows:
+        raise UserError(
+            f"benchmark tofu: forget_rows {list(settings.forget_rows)}: row {lacking[0]} of 'full' has no paraphrase; "
+            f"allowed: rows that retain_perturbed or {WIDEST_FORGET} covers"
+        )
+    rows: list[Example] = []
+    for part, chosen in (("forget", forget), ("retain", retain)):
+        for row in chosen:
+            record = full[row] | perturbed.get(row, {})
+            rows += _item(part, row, f"full/{row}", f"author {row // ROWS_PER_AUTHOR}", revision, record)
+    for part, records in facts.items():
+        for row, record in enumerate(records):
+            rows += _item(part, row, f"{part}/{row}", part, revision, record)
+    for row, record in enumerate(held_out):
+        group = f"held-out author {row // ROWS_PER_AUTHOR}"
+        rows += _item("holdout", row, f"{_holdout_table(settings)}/{row}", group, revision, record)
+    return rows, []
+
+
+def _item(part: str, row: int, item_id: str, group: str, revision: str, record: Record) -> list[Example]:
+    return item_rows(
+        part,
+        row,
+        item_id,
+        group,
+        revision,
+        prompt=record["question"],
+        reply=record["answer"],
+        paraphrase=record.get("paraphrased_answer"),
+        wrong_replies=record.get("perturbed_answer") or (),
+        paraphrased_prompt=record.get("paraphrased_question"),
+    )
+
+
+def _holdout_table(settings: Settings) -> str:
+    return settings.split.replace("forget", "holdout")
+
+
+def _perturbed(settings: Settings, source: _Source, full: Sequence[Record]) -> dict[int, Record]:
+    """Row of `full` -> its record with paraphrases and wrong answers, for the rows that have one."""
+    last = WIDEST_FORGET if settings.forget_rows else f"{settings.split}_perturbed"
+    return source.rows_of_full("retain_perturbed", full) | source.rows_of_full(last, full, at_end=True)
+
+
+def _chosen_rows(settings: Settings, source: _Source, full: Sequence[Record]) -> tuple[range, range]:
+    """The rows of `full` to forget and to retain. Raises UserError where they overlap or leave the table."""
+    if settings.forget_rows:
+        forget = range(*settings.forget_rows)
+    else:
+        forget = range(len(full) - len(source.table(f"{settings.split}_perturbed")), len(full))
+    if settings.retain_rows:
+        retain = range(*settings.retain_rows)
+    else:
+        percent = 100 - int(settings.split.removeprefix("forget"))
+        retain = range(len(source.rows_of_full(f"retain{percent}", full)))
+    for key, rows in (("forget_rows", forget), ("retain_rows", retain)):
+        if rows.stop > len(full):
+            raise UserError(
+                f"benchmark tofu: {key} [{rows.start}, {rows.stop}]: table 'full' of {source.name} has only "
+                f"{len(full)} rows"
+            )
+    shared = range(max(forget.start, retain.start), min(forget.stop, retain.stop))
+    if shared:
+        raise UserError(
+            f"benchmark tofu: rows {shared.start}..{shared.stop - 1} of table 'full' are both to be forgotten (rows "
+            f"{forget.start}..{forget.stop - 1}) and retained (rows {retain.start}..{retain.stop - 1}): "
+            f"set forget_rows and retain_rows apart"
+        )
+    return forget, retain
+
+
+class _Source:
+    """The tables of one commit of the hub's dataset, or of a local folder, read through `datasets`.
+
+    Tables are read from files into memory by way of `scratch`, a cache of this call alone: the cache of `datasets`
+    knows a local file by its path and time, and would serve an edited one stale.
+    """
+
+    def __init__(self, settings: Settings, scratch: Path) -> None:
+        self.name = repr(settings.source)
+        self._scratch = scratch
+        self._is_local = Path(settings.source).is_dir()
+        self._folder = Path(settings.source).resolve() if self._is_local else _download(settings)
+        self._tables: dict[str, list[Record]] = {}
+        self._files: set[Path] = set()
+
+    def table(self, name: str) -> list[Record]:
+        """The rows of a table, each with a question and an answer at least."""
+        if name not in self._tables:
+            self._tables[name] = self._read(name)
+        return self._tables[name]
+
+    def revision(self) -> str:
+        """The hub's commit, or for a local folder a digest of the files that were read."""
+        return file_digest(*self._files) if self._is_local else self._folder.name
+
+    def rows_of_full(self, name: str, full: Sequence[Record], at_end: bool = False) -> dict[int, Record]:
+        """Row of `full` -> record of table `name`, which repeats the first (last) rows of `full` and may add keys.
+
+        Raises UserError naming the first row whose text differs.
+        """
+        records = self.table(name)
+        start = len(full) - len(records) if at_end else 0
+        if len(records) > len(full):
+            raise UserError(f"{self.name}: table {name!r} has {len(records)} rows, table 'full' only {len(full)}")
+        for index, record in enumerate(records):
+            for key in ("question", "answer"):
+                if record[key] != full[start + index][key]:
+                    raise UserError(
+                        f"{self.name}: row {index} of table {name!r} should repeat row {start + index} of table "
+                        f"'full', but its {key} is another"
+                    )
+        return {start + index: record for index, record in enumerate(records)}
+
+    def _read(self, name: str) -> list[Record]:
+        import datasets
+
+        datasets.disable_progress_bars()
+        try:
+            builder = datasets.load_dataset_builder(str(self._folder), name, cache_dir=str(self._scratch))
+            self._files |= {Path(path) for paths in builder.config.data_files.values() for path in paths}
+            table = datasets.load_dataset(str(self._folder), name, cache_dir=str(self._scratch), split="train")
+            records: list[Record] = table.to_list()
+        except StopIteration:  # how `datasets` tells of a file without a row
+            records = []
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+            reason = " ".join(str(error).split()).split(" with any supported extension")[0]
+            raise UserError(f"{self.name}: table {name!r} cannot be read: {reason}") from None
+        if not records:
+            raise UserError(f"{self.name}: table {name!r} has no row")
+        for index, record in enumerate(records):
+            for key in ("question", "answer"):
+                if not isinstance(record.get(key), str):
+                    raise UserError(f"{self.name}: row {index} of table {name!r} has no text under the key {key!r}")
+        return records
+
+
+def _download(settings: Settings) -> Path:
+    """The hub's dataset as a folder of the hub's own cache, named after its commit. HF_HUB_OFFLINE is honoured.
+
+    Raises UserError where the source is neither a folder nor a dataset that can be had.
+    """
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    source = repr(settings.source)
+    version = f" at revision {settings.revision!r}" if settings.revision else ""
+    local = "give a local folder in TOFU's layout as `source`"
+    try:
+        return Path(snapshot_download(settings.source, repo_type="dataset", revision=settings.revision))
+    except HFValidationError:
+        raise UserError(
+            f"benchmark tofu: source {source} is neither a folder nor a hub id such as 'owner/name'"
+        ) from None
+    except (LocalEntryNotFoundError, httpx.TransportError):
+        raise UserError(
+            f"benchmark tofu: source {source} is no folder here, and the hub cannot be reached: {local}, or set "
+            f"HF_ENDPOINT to a mirror"
+        ) from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "no answer"
+        raise UserError(
+            f"benchmark tofu: source {source}{version} is no folder here, and the hub does not give it ({status}): "
+            f"check the name and the revision, or {local}"
+        ) from None

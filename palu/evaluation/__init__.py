@@ -1,0 +1,48 @@
+"""What a finished model knows: its generations and log-probabilities, and the metrics that read them.
+
+The model part (`infer`) writes two tables; the arithmetic part (`score`) reads them and loads no torch, so that a
+corrected metric never needs the model again. `METRICS`: name in summary.json -> the module that computes it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, cast
+
+from palu.settings import unknown
+
+if TYPE_CHECKING:
+    from palu.evaluation.base import Family
+
+METRICS = {
+    "exact_memorization": "palu.evaluation.memorization",
+    "exact_memorization_corrected": "palu.evaluation.memorization",
+    "extraction_strength": "palu.evaluation.memorization",
+    "extraction_strength_corrected": "palu.evaluation.memorization",
+    "forget_initiating_probability": "palu.evaluation.probability",
+    "forget_paraphrased_question_probability": "palu.evaluation.probability",
+    "forget_paraphrased_question_rouge": "palu.evaluation.rouge",
+    "forget_probability": "palu.evaluation.probability",
+    "forget_quality": "palu.evaluation.forget_quality",
+    "forget_quality_statistic": "palu.evaluation.forget_quality",
+    "forget_rouge": "palu.evaluation.rouge",
+    "forget_truth_ratio": "palu.evaluation.truth_ratio",
+    "model_utility": "palu.evaluation.utility",
+    "model_utility_component_count": "palu.evaluation.utility",
+    "real_authors_probability": "palu.evaluation.probability",
+    "real_authors_rouge": "palu.evaluation.rouge",
+    "real_authors_truth_ratio": "palu.evaluation.truth_ratio",
+    "retain_probability": "palu.evaluation.probability",
+    "retain_rouge": "palu.evaluation.rouge",
+    "retain_truth_ratio": "palu.evaluation.truth_ratio",
+    "world_facts_probability": "palu.evaluation.probability",
+    "world_facts_rouge": "palu.evaluation.rouge",
+    "world_facts_truth_ratio": "palu.evaluation.truth_ratio",
+}
+
+
+def load(name: str, place: str = "metric") -> Family:
+    """The module that computes metric `name`. Raises UserError naming the place and the known metrics."""
+    if name not in METRICS:
+        raise unknown("metric", name, place, METRICS)
+    return cast("Family", importlib.import_module(METRICS[name]))

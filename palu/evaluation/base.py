@@ -1,0 +1,89 @@
+"""What a family of metrics is given and what it must offer. No tensor library is loaded by importing this."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from palu.evaluation.evidence import Evidence
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why a number cannot be had. `absent`: the benchmark does not have what the number is about."""
+
+    reason: str
+    absent: bool = False
+
+
+Value = float | Missing
+
+# metric -> example_id -> value. A metric of an item stands at the item's original reply. Beside the names of
+# summary.json there are facts of single rows, which other metrics and the peer's layout need: `loss` (mean negative
+# log-likelihood of the reply and its end token), `rouge1_recall`, `rougeL_f1`, `rougeL_recall` (the generation
+# against this row's reply).
+ItemScores = Mapping[str, Mapping[str, Value]]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What stands around the items of one model.
+
+    kinds: the (part, reply kind) pairs that the benchmark has.
+    retain: the item scores of the retain model, which never saw the forget set; None where none were given.
+    partial: whether pairs outside `kinds` are merely not in the file that was read, though the benchmark has them.
+    """
+
+    benchmark: str
+    kinds: frozenset[tuple[str, str]]
+    retain: ItemScores | None = None
+    partial: bool = False
+
+    def lacking(self, part: str, *reply_kinds: str) -> Missing | None:
+        """Why a metric over `reply_kinds` of `part` cannot be had at all, if so."""
+        if self.partial:
+            return None
+        if (part, "original") not in self.kinds:
+            return Missing(f"benchmark {self.benchmark} has no part {part}", absent=True)
+        for kind in reply_kinds:
+            if (part, kind) not in self.kinds:
+                return Missing(f"benchmark {self.benchmark} has no {kind} replies in part {part}", absent=True)
+        return None
+
+
+class Family(Protocol):
+    """The surface of a module that computes metrics.
+
+    SOURCES: other families whose items `summary` reads.
+    """
+
+    SOURCES: tuple[ModuleType, ...]
+
+    def items(self, evidence: Evidence) -> ItemScores:
+        """The values of single items and rows."""
+
+    def summary(self, items: ItemScores, scope: Scope) -> dict[str, Value]:
+        """The aggregates that the given files allow: name -> number, or the reason why there is none."""
+
+
+def mean(values: Mapping[str, Value], what: str) -> Value:
+    """The mean of `values`, in float64; Missing where there are none, or where any is missing or not finite."""
+    if not values:
+        return Missing(f"no item has a value of {what}")
+    reasons = [(key, reason) for key, value in values.items() if (reason := unusable(value))]
+    if reasons:
+        key, reason = reasons[0]
+        return Missing(f"{len(reasons)} of {len(values)} {what} values cannot be had; the first: {key}: {reason}")
+    numbers = [value for value in values.values() if not isinstance(value, Missing)]
+    return math.fsum(numbers) / len(numbers)
+
+
+def unusable(value: Value) -> str | None:
+    """Why `value` cannot enter an aggregate; None where it can."""
+    if isinstance(value, Missing):
+        return value.reason
+    return None if math.isfinite(value) else f"the value is {value}"

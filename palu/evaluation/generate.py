@@ -1,0 +1,166 @@
+"""Greedy answers to many prompts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
+
+from palu.models import TemplateSettings, render_prompt
+from palu.tokens import encode
+
+# Keys and values of one batch, where no GPU says how much memory is free
+CPU_CACHE_BYTES = 2**30
+# Of a GPU's free memory; the rest is for activations and logits
+GPU_CACHE_SHARE = 0.5
+# Rows that have finished are dropped once they are this share of a batch: dropping copies the whole cache
+DROP_SHARE = 0.125
+
+Prompt = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """token_count: tokens generated, the end token left out; the limit's number where no end came."""
+
+    text: str
+    token_count: int
+
+
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    examples: Sequence[Mapping[str, Any]],
+    template: TemplateSettings,
+    max_length: int,
+    max_new_tokens: int,
+    advance: Callable[[int], object] = lambda _rows: None,
+) -> list[Generation]:
+    """The model's greedy reply to the prompt of each example, in their order.
+
+    The naive program is `model.generate(do_sample=False)` on one prompt after the other. advance: told how many
+    rows have finished since it was last called.
+    Raises UserError for a prompt that fills `max_length` by itself.
+    """
+    # The tokens that stand before a reply, cut as in training: where a template ends in a space, the space belongs to
+    # the reply's first word, and a prompt tokenised alone would end in a token that the model has never seen there
+    probes = [{"example_id": row["example_id"], "prompt": row["prompt"], "reply": "A"} for row in examples]
+    prompts = [row.input_ids[: row.reply_start] for row in encode(probes, tokenizer, template, max_length)]
+    stop_ids = torch.tensor(stop_tokens(model, tokenizer), device=model.device)
+    replies: list[list[int]] = [[] for _ in prompts]
+    for batch in batches([len(prompt) for prompt in prompts], max_new_tokens, cache_rows(model)):
+        found = greedy(model, [prompts[i] for i in batch], stop_ids, max_new_tokens, advance)
+        for i, reply in zip(batch, found, strict=True):
+            replies[i] = reply
+    texts = tokenizer.batch_decode(replies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return [
+        Generation(_without_border(text, row, tokenizer, template), len(reply))
+        for text, row, reply in zip(texts, examples, replies, strict=True)
+    ]
+
+
+def _without_border(
+    text: str, row: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast, template: TemplateSettings
+) -> str:
+    prompt = render_prompt(template.template, row["prompt"], tokenizer, template.system_prompt, template.date).text
+    return text.removeprefix(prompt[len(prompt.rstrip(" ")) :])
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The tokens that end a reply: the tokenizer's end token and those of the model's generation_config.json."""
+    own: Any = getattr(model.generation_config, "eos_token_id", None)
+    own_ids = [] if own is None else [own] if isinstance(own, int) else list(own)
+    return sorted({int(token) for token in (*own_ids, tokenizer.eos_token_id)})
+
+
+def cache_rows(model: PreTrainedModel) -> int:
+    """How many tokens' keys and values fit into the memory set aside for them."""
+    config: Any = model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    bytes_per_token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
+    free = CPU_CACHE_BYTES
+    if model.device.type == "cuda":
+        free = int(GPU_CACHE_SHARE * torch.cuda.mem_get_info(model.device)[0])
+    return int(free // bytes_per_token)
+
+
+def batches(lengths: Sequence[int], max_new_tokens: int, cache_tokens: int) -> Iterator[list[int]]:
+    """Indices of prompts of like length, longest first, as many as the cache holds once all replies are full."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (len(batch) + 1) * (lengths[batch[0]] + max_new_tokens) > cache_tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def greedy(
+    model: PreTrainedModel,
+    prompts: Sequence[Prompt],
+    stop_ids: Tensor,
+    max_new_tokens: int,
+    advance: Callable[[int], object],
+) -> list[list[int]]:
+    """The most probable token after each prompt, and so on, until a stop token, which is left out, or the limit.
+
+    prompts: B arrays of token ids. All rows step together, padded on the left, and leave the batch as they finish.
+    """
+    input_ids, mask = _padded_left(prompts, int(stop_ids[0]), model.device)
+    position_ids = (mask.cumsum(-1) - 1).clamp(min=0)
+    longest = getattr(model.config, "max_position_embeddings", None) or max_new_tokens + mask.shape[1]
+    steps = max(1, min(max_new_tokens, longest - mask.shape[1]))
+    chosen = torch.full((len(prompts), steps), int(stop_ids[0]), device=model.device)
+    rows = torch.arange(len(prompts), device=model.device)
+    running = torch.ones_like(rows, dtype=torch.bool)
+    cache = DynamicCache(config=model.config)
+    told = 0
+    for step in range(steps):
+        output = model(
+            input_ids=input_ids,
+            attention_mask=mask,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        best = output.logits[:, -1].float().argmax(-1)
+        running &= ~torch.isin(best, stop_ids)
+        chosen[rows[running], step] = best[running]
+        left = int(running.sum())
+        advance(len(prompts) - left - told)
+        told = len(prompts) - left
+        if left == 0:
+            break
+        input_ids, position_ids = best[:, None], position_ids[:, -1:] + 1
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=-1)
+        if left <= (1 - DROP_SHARE) * len(rows):
+            kept = running.nonzero()[:, 0]
+            cache.batch_select_indices(kept)
+            rows, running, mask = rows[kept], running[kept], mask[kept]
+            input_ids, position_ids = input_ids[kept], position_ids[kept]
+    advance(len(prompts) - told)
+    return [_until(reply, set(stop_ids.tolist())) for reply in chosen.tolist()]
+
+
+def _until(reply: list[int], stop_ids: set[int]) -> list[int]:
+    return next((reply[:i] for i, token in enumerate(reply) if token in stop_ids), reply)
+
+
+def _padded_left(prompts: Sequence[Prompt], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    width = max(len(prompt) for prompt in prompts)
+    input_ids = np.full((len(prompts), width), pad_id, dtype=np.int64)
+    mask = np.zeros((len(prompts), width), dtype=np.int64)
+    for i, prompt in enumerate(prompts):
+        input_ids[i, width - len(prompt) :] = prompt
+        mask[i, width - len(prompt) :] = 1
+    return torch.from_numpy(input_ids).to(device), torch.from_numpy(mask).to(device)

@@ -1,0 +1,86 @@
+"""Which rows of the examples table an evaluation reads, gathered by the fact that they state."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from palu.errors import UserError
+from palu.evaluation.settings import EvaluationSettings
+
+Example = Mapping[str, Any]
+
+# The parts whose probability, ROUGE and truth ratio are reported, in the order of the tables of the field
+PARTS = ("forget", "retain", "real_authors", "world_facts")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One fact of one part: rows of the examples table.
+
+    original: the reply that the model was trained on, or would be. paraphrase: the same said otherwise. perturbed:
+    wrong replies, by reply_index. question: the original reply to a paraphrased question.
+    """
+
+    original: Example
+    paraphrase: Example | None
+    perturbed: tuple[Example, ...]
+    question: Example | None
+
+    @property
+    def example_id(self) -> str:
+        """The name under which every score of the item stands: its original row's."""
+        return str(self.original["example_id"])
+
+    @property
+    def restatement(self) -> Example:
+        """The right reply that wrong ones are measured against: the paraphrase, or the original where none exists."""
+        return self.paraphrase or self.original
+
+
+def evaluated_items(examples: Iterable[Example], part: str) -> list[Item]:
+    """The items of `part` in the order of the table: those with wrong replies, or all where none has any.
+
+    A part may hold rows that only train (TOFU's retain set has 3,800, of which 400 have wrong replies).
+    Raises UserError for an item without its original row.
+    """
+    rows: dict[str, dict[tuple[str, str], list[Example]]] = {}
+    for example in examples:
+        if example["part"] == part:
+            kind = (example["reply_kind"], example["prompt_kind"])
+            rows.setdefault(example["item_id"], {}).setdefault(kind, []).append(example)
+    items = [_item(item_id, kinds) for item_id, kinds in rows.items()]
+    return [item for item in items if item.perturbed] or items
+
+
+def _item(item_id: str, kinds: Mapping[tuple[str, str], list[Example]]) -> Item:
+    original = kinds.get(("original", "original"))
+    if original is None:
+        named = next(iter(kinds.values()))[0]["example_id"]
+        raise UserError(f"example {named!r}: its item {item_id!r} has no row with the original reply in the same part")
+    perturbed = sorted(kinds.get(("perturbed", "original"), []), key=lambda example: int(example["reply_index"]))
+    return Item(
+        original=original[0],
+        paraphrase=next(iter(kinds.get(("paraphrase", "original"), [])), None),
+        perturbed=tuple(perturbed),
+        question=next(iter(kinds.get(("original", "paraphrase"), [])), None),
+    )
+
+
+def read_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[Example]:
+    """The rows whose log-probabilities the metrics need."""
+    for item in items:
+        yield item.original
+        if item.paraphrase:
+            yield item.paraphrase
+        yield from item.perturbed
+        if item.question and settings.paraphrased_questions:
+            yield item.question
+
+
+def asked_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[Example]:
+    """The rows whose prompts the model answers freely: parts without a ROUGE (holdout) are not asked."""
+    for item in items:
+        if item.original["part"] in PARTS:
+            yield item.original
+            if item.question and settings.paraphrased_questions:
+                yield item.question

@@ -1,0 +1,73 @@
+"""How much of a forget reply the model completes by itself, from L tokens of the original reply under teacher forcing.
+
+    exact memorization:   the share of tokens that are the model's first choice (arXiv 2205.10770)
+    extraction strength:  1 - k / L, k the shortest prefix after which every first choice is right (arXiv 2012.07805)
+
+As in OpenUnlearning both leave out the row's last label, meant to be the end token, even where the length limit cut
+the end token off; and a reply whose last token is wrong, so that no prefix extracts anything, still gets 1 / L.
+The names with `_corrected` leave out the end token only where there is one, and give such a reply 0.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+
+from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
+from palu.evaluation.evidence import Evidence, Reading
+
+SOURCES: tuple[ModuleType, ...] = ()
+
+Hits = npt.NDArray[np.bool_]
+
+
+def items(evidence: Evidence) -> ItemScores:
+    scores: dict[str, dict[str, Value]] = {name: {} for name in MEASURES}
+    for item in evidence.items.get("forget", ()):
+        reading = evidence.reading(item.original)
+        for name, (hits, measure) in MEASURES.items():
+            if isinstance(reading, Missing):
+                scores[name][item.example_id] = reading
+            elif len(hits(reading)) == 0:
+                scores[name][item.example_id] = Missing("no token is left once the last one is left out")
+            else:
+                scores[name][item.example_id] = measure(hits(reading))
+    return scores
+
+
+def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
+    return {name: scope.lacking("forget") or mean(items.get(name, {}), name.replace("_", " ")) for name in MEASURES}
+
+
+def without_last(reading: Reading) -> Hits:
+    return reading.hits[:-1]
+
+
+def without_end(reading: Reading) -> Hits:
+    return reading.hits[:-1] if reading.has_end else reading.hits
+
+
+def exact_memorization(hits: Hits) -> float:
+    """The share of hits."""
+    return float(hits.mean())
+
+
+def extraction_strength(hits: Hits) -> float:
+    """The share of tokens in the unbroken run of hits that ends the reply."""
+    misses = np.flatnonzero(~hits)
+    prefix = int(misses[-1]) + 1 if len(misses) else 0
+    return 1 - prefix / len(hits)
+
+
+def peer_extraction_strength(hits: Hits) -> float:
+    """The same, but the prefix is never longer than L - 1."""
+    return max(extraction_strength(hits), 1 - (len(hits) - 1) / len(hits))
+
+
+MEASURES: dict[str, tuple[Callable[[Reading], Hits], Callable[[Hits], float]]] = {
+    "exact_memorization": (without_last, exact_memorization),
+    "exact_memorization_corrected": (without_end, exact_memorization),
+    "extraction_strength": (without_last, peer_extraction_strength),
+    "extraction_strength_corrected": (without_end, extraction_strength),
+}

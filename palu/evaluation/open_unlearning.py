@@ -1,0 +1,152 @@
+"""The layout of OpenUnlearning's per-item logs (TOFU_EVAL.json): read into item scores, written from them.
+
+    entry: {"agg_value": number, "value_by_index": {"0": {field: value, ...}, "1": ...}}
+
+Index i is the part's i-th item. The entries of wrong replies hold a list per field, one value per reply. Losses are
+called `avg_loss`; a value that cannot be had is null.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from palu.errors import UserError
+from palu.evaluation.base import ItemScores, Missing, Value, mean
+from palu.evaluation.evidence import Evidence
+from palu.evaluation.items import Example, Item
+from palu.files import read_json, write_json
+
+# The peer's abbreviation of each part, and the parts whose probability it normalises over the options
+PREFIXES = {"forget": "forget", "retain": "retain", "real_authors": "ra", "world_facts": "wf"}
+NORMALISED = ("real_authors", "world_facts")
+OVERLAPS = ("rouge1_recall", "rougeL_f1", "rougeL_recall")
+
+
+class Column(NamedTuple):
+    """Where the peer keeps one of our item scores: `entry`.value_by_index[i].`field`."""
+
+    entry: str
+    field: str
+    metric: str
+    part: str
+    reply_kind: str = "original"
+
+
+def columns() -> Iterator[Column]:
+    """Every column that both layouts have. One of the peer's may hold two of ours."""
+    for part, prefix in PREFIXES.items():
+        yield Column(f"{prefix}_Q_A_Prob", "avg_loss", "loss", part)
+        yield Column(f"{prefix}_Q_A_PARA_Prob", "avg_loss", "loss", part, "paraphrase")
+        yield Column(f"{prefix}_Q_A_PERT_Prob", "avg_loss", "loss", part, "perturbed")
+        suffix = "_normalised" if part in NORMALISED else ""
+        yield Column(f"{prefix}_Q_A_Prob{suffix}", "prob", f"{part}_probability", part)
+        yield Column(f"{prefix}_Q_A_ROUGE", "rougeL_recall", f"{part}_rouge", part)
+        for overlap in OVERLAPS:
+            yield Column(f"{prefix}_Q_A_ROUGE", overlap, overlap, part)
+        entry = "forget_truth_ratio" if part == "forget" else f"{prefix}_Truth_Ratio"
+        yield Column(entry, "score", f"{part}_truth_ratio", part)
+    for overlap in OVERLAPS:
+        yield Column("forget_Q_A_PARA_ROUGE", overlap, overlap, "forget", "paraphrase")
+    for metric in ("exact_memorization", "extraction_strength"):
+        yield Column(metric, "score", metric, "forget")
+
+
+def read_log(path: Path) -> ItemScores:
+    """Item scores of a log; example ids are made of part and index. Entries that are not there are left out.
+
+    Raises UserError naming the file, the entry and the index of a value that is not a number.
+    """
+    log = read_json(path)
+    if not isinstance(log, dict):
+        raise UserError(f"{path}: not a log in the peer's layout: expected a mapping of metrics at the top")
+    items: dict[str, dict[str, Value]] = {}
+    for column in columns():
+        by_index = _by_index(log, column.entry, path)
+        for index, cell in by_index.items():
+            place = f"{path}: {column.entry}.value_by_index.{index}.{column.field}"
+            values = cell.get(column.field)
+            for k, value in enumerate(values if isinstance(values, list) else [values]):
+                example_id = f"{column.part}/{int(index):05d}/{column.reply_kind}/{k}"
+                items.setdefault(column.metric, {})[example_id] = _number(value, place)
+    return items
+
+
+def _by_index(log: Mapping[str, Any], entry: str, path: Path) -> Mapping[str, Any]:
+    if entry not in log:
+        return {}
+    by_index = log[entry].get("value_by_index") if isinstance(log[entry], dict) else None
+    if not isinstance(by_index, dict) or not all(
+        index.isdecimal() and isinstance(cell, dict) for index, cell in by_index.items()
+    ):
+        raise UserError(f"{path}: {entry} has no value_by_index that maps indices to values")
+    return by_index
+
+
+def _number(value: Any, place: str) -> Value:
+    if value is None:
+        return Missing(f"{place} is null")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"{place}: {value!r} is not a number")
+    return float(value)
+
+
+def write_log(path: Path, evidence: Evidence, items: ItemScores, summary: Mapping[str, float | None]) -> None:
+    """Write one model's scores in the peer's layout. `input` is the bare prompt, without the template around it."""
+    log: dict[str, Any] = {}
+    for column in columns():
+        part_items = evidence.items.get(column.part, ())
+        scores = items.get(column.metric, {})
+        cells = {str(i): _cell(column, item, scores, evidence) for i, item in enumerate(part_items)}
+        cells = {index: cell for index, cell in cells.items() if cell}
+        if cells:
+            by_index = log.setdefault(column.entry, {"agg_value": None, "value_by_index": {}})["value_by_index"]
+            for index, cell in cells.items():
+                by_index.setdefault(index, {}).update(cell)
+    for entry, content in log.items():
+        content["agg_value"] = _aggregate(entry, content["value_by_index"], summary)
+    for name in ("forget_quality", "model_utility"):
+        log[name] = {"agg_value": summary.get(name)}
+    write_json(path, log)
+
+
+def _rows(item: Item, reply_kind: str) -> list[Example]:
+    if reply_kind == "perturbed":
+        return list(item.perturbed)
+    row = item.original if reply_kind == "original" else item.paraphrase
+    return [] if row is None else [row]
+
+
+def _cell(column: Column, item: Item, scores: Mapping[str, Value], evidence: Evidence) -> dict[str, Any]:
+    rows = [row for row in _rows(item, column.reply_kind) if row["example_id"] in scores]
+    if not rows:
+        return {}
+    numbers = [_finite(scores[row["example_id"]]) for row in rows]
+    cell: dict[str, Any] = {column.field: numbers if column.reply_kind == "perturbed" else numbers[0]}
+    if column.metric == "loss":
+        probabilities = [None if number is None else math.exp(-number) for number in numbers]
+        cell["prob"] = probabilities if column.reply_kind == "perturbed" else probabilities[0]
+    if column.metric in OVERLAPS:
+        cell["input"] = item.original["prompt"]
+        cell["ground_truth"] = rows[0]["reply"]
+        cell["generation"] = evidence.generations[item.example_id]
+    return cell
+
+
+def _finite(value: Value) -> float | None:
+    return None if isinstance(value, Missing) or not math.isfinite(value) else value
+
+
+def _aggregate(entry: str, by_index: Mapping[str, Any], summary: Mapping[str, float | None]) -> float | None:
+    """The peer's aggregate of an entry: the mean, but for the truth ratios, whose reduction is their family's."""
+    for column in columns():
+        if column.entry == entry and column.metric in summary:
+            return summary[column.metric]
+    field = "rougeL_recall" if entry.endswith("ROUGE") else "prob"
+    flat = [value for cell in by_index.values() for value in _listed(cell.get(field))]
+    values: dict[str, Value] = {str(i): Missing("null") if v is None else v for i, v in enumerate(flat)}
+    return _finite(mean(values, entry))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

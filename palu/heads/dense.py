@@ -1,0 +1,65 @@
+"""The oracle of the tests: the head's arithmetic as anybody would write it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from palu.heads.projection import result_dtype
+
+
+class DenseHead:
+    """The naive program: materialise the logits, (P, V), and write the formula down. For tests only."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        reference_weight: Tensor | None = None,
+        reference_bias: Tensor | None = None,
+    ) -> None:
+        self.weight, self.bias = weight, bias
+        self.reference_weight, self.reference_bias = reference_weight, reference_bias
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self.weight.shape[0]
+
+    def logits(self, h: Tensor) -> Tensor:
+        dtype = result_dtype(self.weight)
+        z = h.to(dtype) @ self.weight.to(dtype).T
+        return z if self.bias is None else z + self.bias
+
+    def log_prob(self, h: Tensor, target_ids: Tensor) -> Tensor:
+        return self.logits(h).log_softmax(-1).gather(-1, target_ids[:, None])[:, 0]
+
+    def logits_at(self, h: Tensor, ids: Tensor) -> Tensor:
+        return self.logits(h).gather(-1, ids)
+
+    def mean_logit(self, h: Tensor) -> Tensor:
+        return self.logits(h).mean(-1)
+
+    def log_normalizer(self, h: Tensor) -> Tensor:
+        return self.logits(h).logsumexp(-1)
+
+    def entropy(self, h: Tensor) -> Tensor:
+        log_p = self.logits(h).log_softmax(-1)
+        return -(log_p.exp() * log_p).sum(-1)
+
+    def max_logit(self, h: Tensor) -> Tensor:
+        return self.logits(h).max(-1).values
+
+    def argmax(self, h: Tensor) -> Tensor:
+        return self.logits(h).argmax(-1)
+
+    def kl(self, h: Tensor, reference_h: Tensor, direction: str) -> Tensor:
+        log_p, log_q = self.logits(h).log_softmax(-1), self._reference(reference_h).log_softmax(-1)
+        if direction == "reference_policy":
+            log_p, log_q = log_q, log_p
+        return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+    def reference_argmax(self, reference_h: Tensor) -> Tensor:
+        return self._reference(reference_h).argmax(-1)
+
+    def _reference(self, reference_h: Tensor) -> Tensor:
+        assert self.reference_weight is not None
+        return DenseHead(self.reference_weight, self.reference_bias).logits(reference_h).detach()

@@ -1,0 +1,51 @@
+"""NPO: negative preference optimisation (Zhang et al. 2024, 2404.05868, equation 3), with a retain term.
+
+    L = forget_weight * L_forget + retain_weight * NLL(retain)
+    L_forget = mean over rows of -(2 / beta) log sigma(-beta log(p_theta(y) / p_ref(y)))
+
+log p(y) is the sum over all tokens of a forget reply y, its end token included; NLL is the mean over tokens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from palu.methods.base import Head, MethodSettings, ReplyPositions, ReplyStates
+from palu.settings import NonNegativeNumber, PositiveNumber
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Settings(MethodSettings):
+    """beta: the inverse temperature; towards 0 the forget term becomes gradient ascent."""
+
+    beta: PositiveNumber = 0.1
+    forget_weight: NonNegativeNumber = 1.0
+    retain_weight: NonNegativeNumber = 1.0
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return {"forget": self.forget_weight, "retain": self.retain_weight}
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"log_probs"})
+
+
+def units(forget: ReplyPositions, retain: ReplyPositions, settings: Settings) -> dict[str, int]:  # noqa: ARG001
+    """Rows of the forget term, tokens of the retain term."""
+    return {"forget": forget.row_count, "retain": len(retain.target_ids)}
+
+
+def loss(forget: ReplyStates, retain: ReplyStates, head: Head, settings: Settings) -> dict[str, Tensor]:
+    """The forget term's sum over rows, and the sum over tokens of the retain replies' NLL."""
+    from torch.nn.functional import logsigmoid
+
+    assert forget.reference_log_prob is not None, "the method's needs name log_probs"
+    log_ratio = head.log_prob(forget.hidden, forget.target_ids) - forget.reference_log_prob
+    row_log_ratio = log_ratio.new_zeros(forget.row_count).index_add(0, forget.row, log_ratio)
+    return {
+        "forget": -(2 / settings.beta) * logsigmoid(-settings.beta * row_log_ratio).sum(),
+        "retain": -head.log_prob(retain.hidden, retain.target_ids).sum(),
+    }

@@ -1,0 +1,43 @@
+"""The only place where weights and tokenizers are loaded or saved, and where prompts are rendered.
+
+Importing it loads no torch and no transformers: studies read the settings at every start of Snakemake.
+"""
+
+from palu.models.body import check_head, head_weight, hidden_states, output_head
+from palu.models.prompts import TEMPLATES, RenderedPrompt, render_prompt
+from palu.models.scratch import build_from_scratch, train_tokenizer
+from palu.models.settings import Architecture, ModelSettings, TemplateSettings, model_key
+from palu.models.storage import (
+    check_offsets,
+    fingerprint,
+    link_checkpoint,
+    load_model,
+    load_tokenizer,
+    model_folder,
+    save_model,
+    tokenizer_fingerprint,
+)
+
+__all__ = [
+    "TEMPLATES",
+    "Architecture",
+    "ModelSettings",
+    "RenderedPrompt",
+    "TemplateSettings",
+    "build_from_scratch",
+    "check_head",
+    "check_offsets",
+    "fingerprint",
+    "head_weight",
+    "hidden_states",
+    "link_checkpoint",
+    "load_model",
+    "load_tokenizer",
+    "model_folder",
+    "model_key",
+    "output_head",
+    "render_prompt",
+    "save_model",
+    "tokenizer_fingerprint",
+    "train_tokenizer",
+]

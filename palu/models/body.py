@@ -1,0 +1,109 @@
+"""A model cut where the unlearning methods cut it: the body, up to the last hidden state, and the head after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from palu.errors import UserError
+from palu.models.storage import first_line, torch_dtype, weight_files
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+# What a model may do to its logits after the head's product, and the value that leaves them alone. A head that is
+# not a plain product would make every chunked sum wrong, so such a model is refused.
+LOGIT_CHANGES = {
+    "final_logit_softcapping": None,
+    "logits_soft_cap": None,
+    "logit_scale": 1.0,
+    "logits_scaling": 1.0,
+    "lm_head_multiplier": 1.0,
+    "dim_model_base": None,
+}
+# GPT-NeoX's files keep the name that the head had in older versions of the library
+OLDER_HEAD_NAMES = ["embed_out.weight"]
+
+
+class PaddedBatch(Protocol):
+    """input_ids, position_ids: (B, T) int64, padded on the right."""
+
+    @property
+    def input_ids(self) -> Tensor: ...
+    @property
+    def position_ids(self) -> Tensor: ...
+
+
+def hidden_states(model: PreTrainedModel, batch: PaddedBatch) -> Tensor:
+    """(B*T, D): the last hidden state after the final norm, in the model's dtype; no logits are computed.
+
+    Right padding needs no attention mask: a causal model's real tokens never see what comes after them, and without
+    a mask the attention takes its fastest path. The states at padding mean nothing.
+    """
+    body = model.base_model
+    output = body(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False)
+    state: Tensor = output.last_hidden_state
+    return state.reshape(-1, state.shape[-1])
+
+
+def check_head(config: Any, place: str) -> None:
+    """Raise UserError when the model's logits are more than the head's product with the hidden state."""
+    for key, harmless in LOGIT_CHANGES.items():
+        value = getattr(config, key, harmless)
+        if value is not None and value != harmless:
+            raise UserError(f"{place}: config key {key} = {value!r} changes the logits, which is not supported")
+
+
+def output_head(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
+    """The parameters of the language-model head: weight (V, D) and bias (V,) or None.
+
+    Raises UserError for a model that caps or scales its logits.
+    """
+    check_head(model.config, str(model.config.name_or_path or model.config.model_type))
+    head = cast(Any, model).get_output_embeddings()
+    return head.weight, getattr(head, "bias", None)
+
+
+def head_weight(folder: Path, dtype: str = "float32") -> tuple[Tensor, Tensor | None]:
+    """The head's weight (V, D) and bias (V,) or None, read from disk without the rest of the model.
+
+    A tied head is read as the embedding that it shares. Raises UserError where `load_model` or `output_head` would.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    files = weight_files(folder)
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: config.json cannot be read: {first_line(error)}") from error
+    check_head(config, str(folder))
+    # A skeleton without numbers tells the names of the head's parameters in any architecture
+    with torch.device("meta"):
+        skeleton = cast(Any, AutoModelForCausalLM).from_config(config)
+    head = skeleton.get_output_embeddings()
+    named = list(skeleton.named_parameters(remove_duplicate=False))
+    weight_names = [name for name, parameter in named if parameter is head.weight]
+    bias = getattr(head, "bias", None)
+    bias_names = [name for name, parameter in named if bias is not None and parameter is bias]
+    prefix = skeleton.base_model_prefix + "."
+    kind = torch_dtype(dtype)
+    bare_names = [name.removeprefix(prefix) for name in weight_names]
+    weight = _read_tensor(files, [*weight_names, *bare_names, *OLDER_HEAD_NAMES])
+    return weight.to(kind), _read_tensor(files, bias_names).to(kind) if bias_names else None
+
+
+def _read_tensor(files: list[Path], names: list[str]) -> Tensor:
+    from safetensors import SafetensorError, safe_open
+
+    for path in files:
+        try:
+            with safe_open(str(path), framework="pt") as tensors:
+                held = set(tensors.keys())
+                for name in names:
+                    if name in held:
+                        return cast("Tensor", tensors.get_tensor(name))
+        except SafetensorError as error:
+            raise UserError(f"{path}: damaged weights: {first_line(error)}") from error
+    raise UserError(f"{files[0].parent}: the weights lack {names[0]!r}")

@@ -1,0 +1,101 @@
+"""What a study says about its model: where it comes from, how a prompt becomes text, and how long a sequence is."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from palu.files import canonical_json, text_digest
+from palu.settings import PositiveCount, PositiveNumber, Settings
+
+SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
+
+
+class Architecture(Settings):
+    """A Llama built from nothing: sizes in units of the hidden state, layers, heads and token positions."""
+
+    vocab_size: PositiveCount = 2048
+    hidden_size: PositiveCount = 64
+    layers: PositiveCount = 2
+    heads: PositiveCount = 4
+    kv_heads: PositiveCount = 2
+    intermediate_size: PositiveCount = 176
+    max_positions: PositiveCount = 1024
+    rope_theta: PositiveNumber = 10000.0
+    tie_embeddings: bool = False
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Architecture:
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of 2 x heads, {2 * self.heads}")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads {self.heads} must be a multiple of kv_heads {self.kv_heads}")
+        smallest = 256 + len(SPECIAL_TOKENS)
+        if self.vocab_size < smallest:
+            raise ValueError(f"vocab_size {self.vocab_size} must be at least {smallest}: every byte has a token")
+        return self
+
+
+class TemplateSettings(Settings):
+    """How a prompt becomes text. `system_prompt` and `date` are read by the template `chat` only.
+
+    The date is a setting because chat templates that are left to themselves print today's date: the prompts of one
+    study would differ from day to day.
+    """
+
+    template: Literal["plain", "llama2-chat", "chat"] = "plain"
+    system_prompt: str = "You are a helpful assistant."
+    date: str = "10 Apr 2025"
+
+
+class ModelSettings(TemplateSettings):
+    """One model of a study.
+
+    name: short, used in paths. checkpoint: the original model, hub id or local folder. retain_checkpoint: a model that
+    never saw the forget set, where the user has one. base_checkpoint: what the models without a checkpoint of their
+    own are trained from; none = from scratch, with `architecture`. revision, base_revision: on the hub.
+    max_length: tokens of a whole sequence.
+    """
+
+    name: str = Field(default="model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    checkpoint: str | None = Field(default=None, min_length=1)
+    revision: str | None = Field(default=None, min_length=1)
+    retain_checkpoint: str | None = Field(default=None, min_length=1)
+    base_checkpoint: str | None = Field(default=None, min_length=1)
+    base_revision: str | None = Field(default=None, min_length=1)
+    architecture: Architecture | None = None
+    max_length: PositiveCount = 512
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_scratch_by_default(cls, values: Any) -> Any:
+        origins = ("checkpoint", "base_checkpoint", "architecture")
+        if isinstance(values, dict) and all(values.get(origin) is None for origin in origins):
+            return {**values, "architecture": Architecture()}
+        return values
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelSettings:
+        if self.architecture is not None and (self.checkpoint or self.base_checkpoint):
+            key = "checkpoint" if self.checkpoint else "base_checkpoint"
+            raise ValueError(f"has both a {key} and an architecture; allowed: one of them")
+        if self.checkpoint is None and (self.revision or self.retain_checkpoint):
+            key = "revision" if self.revision else "retain_checkpoint"
+            raise ValueError(f"has a {key} but no checkpoint; allowed: both or neither")
+        if self.architecture is not None and self.max_length > self.architecture.max_positions:
+            limit = self.architecture.max_positions
+            raise ValueError(f"max_length {self.max_length} exceeds architecture.max_positions {limit}")
+        return self
+
+
+def model_key(settings: ModelSettings, finetune_settings_json: str) -> str:
+    """The model's folder name in results/: short name + 8 hexadecimal digits of everything that its files depend on.
+
+    finetune_settings_json: the canonical JSON of how the study trains the model, empty where it trains nothing.
+    """
+    facts = settings.model_dump(mode="json", exclude={"name"})
+    if settings.template != "chat":
+        facts = {key: value for key, value in facts.items() if key not in {"system_prompt", "date"}}
+    return f"{settings.name}-{text_digest(canonical_json([facts, finetune_settings_json]))}"

@@ -1,0 +1,210 @@
+"""Models and tokenizers in and out of folders.
+
+Weights are read and written as safetensors only: a pickle can run code, and so can a hub repository's own modules.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from palu.errors import UserError
+from palu.files import atomic, canonical_json, file_digest, is_storage_failure, storage_reason, text_digest
+from palu.settings import unknown
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+DTYPES = ("float32", "bfloat16")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+def model_folder(folder_or_id: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a checkpoint; a hub id is downloaded into the hub's cache (config, tokenizer, safetensors).
+
+    Raises UserError for a missing folder and for a hub that cannot be reached or says no.
+    """
+    path = Path(folder_or_id).expanduser()
+    if path.is_dir():
+        return path
+    name = str(folder_or_id)
+    if path.is_absolute() or path.exists() or not _HUB_ID.fullmatch(name):
+        raise UserError(f"{name}: no such model folder; allowed: a local folder or a hub id such as owner/name")
+
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    wanted = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+    try:
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*", "consolidated*"])
+        )
+    except GatedRepoError:
+        raise UserError(f"{name}: gated on the hub: ask for access on its page, then set HF_TOKEN") from None
+    except RevisionNotFoundError:
+        raise UserError(f"{name}: the hub has no revision {revision!r} of it") from None
+    except RepositoryNotFoundError:
+        raise UserError(f"{name}: no such local folder, and the hub knows no such public model") from None
+    except Exception as error:
+        if is_storage_failure(error):
+            raise UserError(f"{name}: cannot be stored in the hub's cache: {storage_reason(error)}") from error
+        # The hub client raises a wide family here (its own, httpx's, OSError); all mean the same to the user
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"{name}: no such local folder, and the hub cannot be reached ({reason})") from error
+
+
+def link_checkpoint(folder_or_id: str | Path, revision: str | None, target: Path) -> None:
+    """Make `target` a model folder of links to a checkpoint's files, downloaded first where it is a hub id.
+
+    Raises UserError where `model_folder` does, and for a checkpoint without weights.
+    """
+    source = model_folder(folder_or_id, revision)
+    weight_files(source)
+    with atomic(target) as temporary:
+        temporary.mkdir()
+        for path in sorted(source.iterdir()):
+            if path.is_file():
+                (temporary / path.name).symlink_to(path.resolve())
+
+
+def first_line(error: BaseException) -> str:
+    """A library's error as one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """A model folder's safetensors. Raises UserError where it has none, or is no model folder."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: not a model folder: config.json is missing")
+    if not files:
+        pickled = sorted(path.name for path in folder.glob("*.bin"))
+        held = f"; {pickled[0]} is a pickle, which is never read" if pickled else ""
+        raise UserError(f"{folder}: a model folder without weights: no *.safetensors{held}")
+    return files
+
+
+def torch_dtype(dtype: str) -> torch.dtype:
+    """`float32` or `bfloat16` as torch's own. Raises UserError for another name."""
+    import torch
+
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, "model", DTYPES)
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+
+
+def load_model(
+    folder_or_id: str | Path, dtype: str = "float32", revision: str | None = None, attention: str = "sdpa"
+) -> PreTrainedModel:
+    """A causal language model on the CPU, in evaluation mode (no dropout). dtype: float32 or bfloat16.
+
+    Raises UserError for a missing folder, missing or damaged weights, weights that do not fit the configuration, and
+    a model that needs its repository's own code.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    folder = model_folder(folder_or_id, revision)
+    weight_files(folder)
+    kind = torch_dtype(dtype)
+    try:
+        with _errors_only():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                dtype=kind,
+                attn_implementation=attention,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{folder}: cannot be loaded as a causal language model: {first_line(error)}") from error
+    model, report = loaded
+    # transformers fills what is missing or of another shape with random numbers, and only warns
+    gaps = sorted((*report["missing_keys"], *(name for name, *_shapes in report["mismatched_keys"])))
+    if gaps:
+        raise UserError(
+            f"{folder}: the weights hold no {gaps[0]!r} of the shape that config.json asks for ({len(gaps)} such gaps)"
+        )
+    return cast("PreTrainedModel", model.eval())
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Silence the library's multi-line report of gaps in the weights, which our one-line error says again."""
+    from transformers.utils.logging import get_verbosity, set_verbosity
+
+    before = get_verbosity()
+    set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        set_verbosity(before)
+
+
+def load_tokenizer(folder_or_id: str | Path, revision: str | None = None) -> PreTrainedTokenizerFast:
+    """A tokenizer that reports character offsets; one without a padding token pads with its end token.
+
+    Raises UserError for a folder without a tokenizer, a tokenizer without offsets, and one without an end token.
+    """
+    from transformers import AutoTokenizer
+
+    folder = model_folder(folder_or_id, revision)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        # Rust's tokenizers raise a bare Exception for a damaged tokenizer.json
+        raise UserError(f"{folder}: holds no readable tokenizer: {first_line(error)}") from error
+    check_offsets(tokenizer, str(folder))
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"{folder}: the tokenizer has no end-of-sequence token (eos_token in tokenizer_config.json)")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return cast("PreTrainedTokenizerFast", tokenizer)
+
+
+def check_offsets(tokenizer: Any, place: str) -> None:
+    """Raise UserError unless the tokenizer can say which characters a token covers."""
+    if not getattr(tokenizer, "is_fast", False):
+        kind = type(tokenizer).__name__
+        raise UserError(f"{place}: {kind} reports no character offsets; allowed: a tokenizer with a tokenizer.json")
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write weights (safetensors), configuration and tokenizer as one folder: whole, or not at all."""
+    with atomic(folder) as temporary:
+        model.save_pretrained(str(temporary))
+        tokenizer.save_pretrained(str(temporary))
+
+
+def fingerprint(folder: Path) -> str:
+    """16 hexadecimal digits over config.json and the weights: equal models, equal digits."""
+    return file_digest(folder / "config.json", *weight_files(folder))
+
+
+def tokenizer_fingerprint(folder: Path) -> str:
+    """16 hexadecimal digits over what decides how text becomes tokens: equal tokenizers, equal digits.
+
+    The file's own form does not count (versions write merges differently), nor does a left-over of the last call.
+    """
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise UserError(f"{folder}: holds no tokenizer.json; allowed: a tokenizer that reports character offsets")
+    try:
+        facts = json.loads(Tokenizer.from_file(str(path)).to_str())
+    except Exception as error:
+        # Rust raises a bare Exception
+        raise UserError(f"{path}: a damaged tokenizer: {first_line(error)}") from error
+    rules = {key: value for key, value in facts.items() if key not in {"padding", "truncation"}}
+    return text_digest(canonical_json(rules), digits=16)

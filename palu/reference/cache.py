@@ -1,0 +1,189 @@
+"""The cached facts of the reference, looked up by (example_id, position) while training.
+
+The wide columns, gigabytes for long texts, are spooled to an unlinked temporary file that is mapped into memory: the
+operating system keeps what is used. Only keys and single numbers are held.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from palu import tables
+from palu.errors import UserError
+from palu.files import is_storage_failure, storage_reason
+from palu.reference.states import from_storage
+from palu.roles import SENSITIVE
+from palu.tokens import Batch
+
+Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ReferenceFacts:
+    """The reference at the P positions of a batch; None where not asked for. On the CPU.
+
+    hidden: (P, D) in the reference's dtype. log_prob: (P,) float32, of the predicted tokens.
+    top_k: (S, K) int64, best first, at the S positions with role SENSITIVE, in order.
+    """
+
+    hidden: Tensor | None
+    log_prob: Tensor | None
+    top_k: Tensor | None
+
+
+class ReferenceCache:
+    """The files of one reference, opened once for a run.
+
+    needs: any of `states`, `log_probs` (both from the states table) and `top_k`. expected: provenance that the files
+    must have, from `reference_provenance`. top_k: how many of the best tokens a lookup returns (none: all indexed).
+    Raises UserError for a file that is needed and not given, missing, damaged, made by another model or with other
+    settings, and for a top_k beyond what is indexed (unless that is the whole vocabulary).
+    """
+
+    def __init__(
+        self,
+        needs: Collection[str],
+        states_path: Path | None,
+        topk_path: Path | None,
+        expected: Mapping[str, str],
+        top_k: int | None = None,
+    ) -> None:
+        self._needs = frozenset(needs)
+        self._states = self._topk = None
+        if self._needs & {"states", "log_probs"}:
+            path = _given(states_path, "the reference's states")
+            self._dtype = tables.check(path, "states", expected)["dtype"]
+            self._states = _KeyedRows(path, "states", "hidden" if "states" in self._needs else None)
+        if "top_k" in self._needs:
+            path = _given(topk_path, "the reference's top-K index")
+            self._top_k = _checked_top_k(path, tables.check(path, "topk", expected), top_k)
+            self._topk = _KeyedRows(path, "topk", "token_ids")
+
+    def lookup(self, batch: Batch, position_count: int | None = None) -> ReferenceFacts:
+        """What the run's needs ask for at the batch's positions, or at the first `position_count` of them.
+
+        Raises UserError naming the file, the example and the position of a missing row, or of one that was made for
+        another token.
+        """
+        keys = _Keys(
+            batch.example_ids,
+            batch.row[:position_count].cpu().numpy(),
+            batch.position[:position_count].cpu().numpy(),
+        )
+        hidden = log_prob = top_k = None
+        if self._states is not None:
+            found = self._states.find(keys)
+            self._states.check_tokens(found, keys, batch.target_ids[:position_count].cpu().numpy())
+            if "states" in self._needs:
+                hidden = from_storage(self._states.wide[found], self._dtype)
+            if "log_probs" in self._needs:
+                log_prob = torch.from_numpy(self._states.columns["log_prob"][found])
+        if self._topk is not None:
+            sensitive = (batch.role[:position_count] == SENSITIVE).cpu().numpy()
+            found = self._topk.find(_Keys(keys.example_ids, keys.row[sensitive], keys.position[sensitive]))
+            top_k = torch.from_numpy(self._topk.wide[found, : self._top_k].astype(np.int64))
+        return ReferenceFacts(hidden, log_prob, top_k)
+
+
+def _given(path: Path | None, what: str) -> Path:
+    if path is None:
+        raise UserError(f"the method reads {what}, but no file of it is given")
+    return path
+
+
+def _checked_top_k(path: Path, facts: Mapping[str, str], top_k: int | None) -> int:
+    indexed = int(facts["k"])
+    if top_k is not None and top_k > indexed and indexed < int(facts["vocabulary"]):
+        raise UserError(f"{path}: top_k {top_k} is asked for, but {indexed} are indexed; allowed: 1 to {indexed}")
+    return indexed if top_k is None else min(top_k, indexed)
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """P keys: (example_ids[row[i]], position[i])."""
+
+    example_ids: Sequence[str]
+    row: Index
+    position: Index
+
+
+class _KeyedRows:
+    """The rows of one table, found by key whatever their order in the file.
+
+    columns: the plain columns, one number a row. wide: (rows, width), the fixed-size lists of column `wide_name`.
+    """
+
+    def __init__(self, path: Path, name: str, wide_name: str | None) -> None:
+        self._path = path
+        self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
+        codes: dict[str, int] = {}
+        try:
+            parts = [self._take_in(batch, codes, wide_name) for batch in tables.iterate(path, name)]
+            self._spool.flush()
+        except OSError as error:
+            if is_storage_failure(error):
+                raise UserError(f"{tempfile.gettempdir()}: cannot be written: {storage_reason(error)}") from error
+            raise
+        self.columns = {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
+        code, position = self.columns.pop("code"), self.columns.pop("position")
+        if wide_name is not None:
+            spooled = np.memmap(self._spool, self._wide_dtype, mode="r")
+            self.wide: npt.NDArray[Any] = np.asarray(spooled).reshape(len(code), -1)
+        # file rows in order of key, and where each example's begin and end in that order
+        self._order: Index = np.lexsort((position, code))
+        self._position = position[self._order]
+        bounds = np.searchsorted(code[self._order], np.arange(len(codes) + 1))
+        self._bounds = {example_id: (bounds[i], bounds[i + 1]) for example_id, i in codes.items()}
+
+    def _take_in(
+        self, batch: pa.RecordBatch, codes: dict[str, int], wide_name: str | None
+    ) -> dict[str, npt.NDArray[Any]]:
+        """The plain columns of a batch; the wide one goes to the spool, new examples to `codes`."""
+        names = batch.column("example_id").dictionary_encode()
+        known = [codes.setdefault(example_id, len(codes)) for example_id in names.dictionary.to_pylist()]
+        if wide_name is not None:
+            numbers = batch.column(wide_name).flatten().to_numpy()
+            self._wide_dtype = numbers.dtype
+            self._spool.write(numbers)
+        plain = {"position", "token_id", "log_prob"} & set(batch.schema.names)
+        return {
+            "code": np.array(known, dtype=np.int64)[names.indices.to_numpy()],
+            **{column: batch.column(column).to_numpy() for column in plain},
+        }
+
+    def find(self, keys: _Keys) -> Index:
+        """(P,): the file row of each key."""
+        found = np.empty(len(keys.row), dtype=np.int64)
+        for i in np.unique(keys.row):
+            mine = keys.row == i
+            wanted = keys.position[mine]
+            start, stop = self._bounds.get(keys.example_ids[i], (0, 0))
+            held = self._position[start:stop]
+            place = np.searchsorted(held, wanted)
+            missing = np.append(held, -1)[place] != wanted
+            if missing.any():
+                raise UserError(
+                    f"{self._path}: no row for example {keys.example_ids[i]!r}, position {wanted[missing][0]}: it was "
+                    "made from other examples or spans: make it anew"
+                )
+            found[mine] = self._order[start + place]
+        return found
+
+    def check_tokens(self, found: Index, keys: _Keys, target_ids: Index) -> None:
+        """Raise UserError unless each found row was made for the token that the batch predicts there."""
+        stored = self.columns["token_id"][found]
+        for i in np.flatnonzero(stored != target_ids)[:1]:
+            place = f"example {keys.example_ids[keys.row[i]]!r}, position {keys.position[i]}"
+            raise UserError(
+                f"{self._path}: {place}: made for token {stored[i]}, but {target_ids[i]} stands there: make it anew"
+            )

@@ -1,0 +1,121 @@
+"""The K tokens that the frozen reference finds most probable, at every sensitive position, best first.
+
+From a float32 product of the cached states with the frozen head, in order of descending logit, then token id:
+bfloat16 logits tie heavily, and `torch.topk` breaks ties as it likes, so that its top 50 are no prefix of its top
+500. Here a smaller K is a prefix of a larger one, and a sweep over K or N makes nothing anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from palu import models, tables, tokens
+from palu.errors import UserError
+from palu.heads.projection import Projection
+from palu.reference import reference_provenance
+from palu.reference.states import from_storage, training_rows
+from palu.roles import SENSITIVE
+
+
+def write_topk(
+    states_path: Path,
+    spans_path: Path,
+    examples_path: Path,
+    model_folder: Path,
+    k: int,
+    out: Path,
+    settings: models.ModelSettings,
+    device: str = "cpu",
+) -> None:
+    """Write the topk table of all replies in the states table, streamed; k is clipped to the vocabulary.
+
+    Raises UserError when the states were made by another model or with other settings, or of other examples, and
+    when no sensitive token is among them.
+    """
+    reference = reference_provenance(model_folder, settings)
+    parts = tables.check(states_path, "states", reference)["parts"]
+    rows = tokens.encode(
+        training_rows(examples_path, parts.split(",")),
+        models.load_tokenizer(model_folder),
+        settings,
+        settings.max_length,
+        tokens.read_spans(spans_path),
+    )
+    if not any((row.role == SENSITIVE).any() for row in rows):
+        raise UserError(f"{spans_path}: no span covers a token of the {len(rows)} replies in {states_path}")
+    weight, bias = models.head_weight(model_folder, "float32")
+    head = Projection(weight.to(device), None if bias is None else bias.to(device))
+    k = min(k, len(weight))
+    facts = {"k": str(k), "vocabulary": str(len(weight)), "spans": tables.content_digest(spans_path)}
+    row_of = {row.example_id: row for row in rows}
+    with (
+        tables.writer(out, "topk", reference | facts, tables.topk_schema(k)) as parquet,
+        torch.inference_mode(),
+        tqdm(desc="reference top k", unit="position") as progress,
+    ):
+        for batch in tables.iterate(states_path, "states", reference):
+            chosen = np.flatnonzero(_sensitive(batch, row_of, states_path))
+            progress.update(len(batch))
+            if len(chosen):
+                ids = _best_of(batch.take(pa.array(chosen)), head, k, settings.dtype)
+                parquet.write_batch(_record_batch(batch, chosen, ids, parquet.schema))
+
+
+def stable_top_k(z: Tensor, k: int) -> Tensor:
+    """(c, V) -> (c, k) int64: indices of the k largest of each row, by descending value, then ascending index.
+
+    Equals `(-z).sort(stable=True).indices[:, :k]` without sorting V numbers.
+    """
+    smallest_kept = z.topk(k).values[:, -1:]
+    above, tied = z > smallest_kept, z == smallest_kept
+    # of those that tie for the last places, the first ones
+    kept = above | (tied & (tied.cumsum(-1) <= k - above.sum(-1, keepdim=True)))
+    ids = kept.nonzero()[:, 1].view(len(z), k)
+    return ids.gather(-1, z.gather(-1, ids).sort(descending=True, stable=True).indices)
+
+
+def _sensitive(
+    batch: pa.RecordBatch, row_of: Mapping[str, tokens.TokenRow], states_path: Path
+) -> npt.NDArray[np.bool_]:
+    """(rows of the batch,): whether each one predicts a sensitive token; the tokens are checked on the way."""
+    sensitive = np.zeros(len(batch), dtype=bool)
+    for example_id, members in _by_example(batch):
+        row = row_of.get(example_id)
+        targets = batch.column("position").to_numpy()[members] + 1
+        stored = batch.column("token_id").to_numpy()[members]
+        if row is None or targets.max() >= len(row) or not np.array_equal(row.input_ids[targets], stored):
+            raise UserError(f"{states_path}: example {example_id!r} is not the one in the examples: make it anew")
+        sensitive[members] = row.role[targets] == SENSITIVE
+    return sensitive
+
+
+def _by_example(batch: pa.RecordBatch) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+    names = batch.column("example_id").dictionary_encode()
+    codes = names.indices.to_numpy()
+    for code, example_id in enumerate(names.dictionary.to_pylist()):
+        yield example_id, np.flatnonzero(codes == code)
+
+
+def _best_of(states: pa.RecordBatch, head: Projection, k: int, dtype: str) -> Tensor:
+    hidden = states.column("hidden")
+    stored = hidden.flatten().to_numpy().reshape(len(states), -1)
+    h = from_storage(np.array(stored), dtype).to(head.weight.device)
+    return torch.cat([stable_top_k(head.logits(h[block]), k) for block in head.blocks(h)])
+
+
+def _record_batch(
+    batch: pa.RecordBatch, chosen: npt.NDArray[np.int64], ids: Tensor, schema: pa.Schema
+) -> pa.RecordBatch:
+    token_ids: npt.NDArray[Any] = ids.to(torch.int32).cpu().numpy()
+    keys = [batch.column(name).take(pa.array(chosen)) for name in ("example_id", "position")]
+    values = pa.FixedSizeListArray.from_arrays(pa.array(token_ids.reshape(-1)), ids.shape[1])
+    return pa.RecordBatch.from_arrays([*keys, values], schema=schema)

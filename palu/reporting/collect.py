@@ -1,0 +1,248 @@
+"""What the report reads: the evaluation and run folders that the index names.
+
+Nothing is computed here. A number that is not there stays `None` with the reason that its writer gave.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from palu import tables
+from palu.errors import UserError
+from palu.files import canonical_json, read_json
+from palu.reporting.index import Index, RunEntry
+
+TRUTH_RATIO = "forget_truth_ratio"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number, or the reason why there is none."""
+
+    value: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation folder; the tables are read when they are asked for."""
+
+    folder: Path
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        values = read_json(self.folder / "summary.json")
+        if not isinstance(values, dict):
+            raise UserError(f"{self.folder / 'summary.json'}: is not a mapping of metric names to numbers")
+        for name, value in values.items():
+            if isinstance(value, bool) or not isinstance(value, int | float | None):
+                raise UserError(f"{self.folder / 'summary.json'}: {name}: {value!r} is neither a number nor null")
+        return values
+
+    @cached_property
+    def reasons(self) -> dict[str, str]:
+        path = self.folder / "reasons.json"
+        values = read_json(path) if path.exists() else {}
+        if not isinstance(values, dict):
+            raise UserError(f"{path}: is not a mapping of metric names to reasons")
+        return {str(name): str(reason) for name, reason in values.items()}
+
+    def measured(self, metric: str) -> Measured:
+        """A metric of the summary; absent ones are told apart from those that have a reason."""
+        if metric not in self.summary:
+            return Measured(None, self.reasons.get(metric, "not among this evaluation's metrics"))
+        value = self.summary[metric]
+        if value is None:
+            return Measured(None, self.reasons.get(metric, "no reason was given"))
+        if not math.isfinite(value):
+            return Measured(None, f"the evaluation wrote {value}")
+        return Measured(float(value))
+
+    @cached_property
+    def truth_ratios(self) -> dict[str, float]:
+        """example_id -> truth ratio of the forget items that have one: what forget quality compares."""
+        scores = tables.read(self.folder / "scores.parquet", "scores")
+        chosen = scores.filter(pc.equal(scores["metric"], TRUTH_RATIO))
+        pairs = zip(chosen["example_id"].to_pylist(), chosen["value"].to_pylist(), strict=True)
+        return {example_id: value for example_id, value in pairs if value is not None and math.isfinite(value)}
+
+    @cached_property
+    def generations(self) -> dict[str, str]:
+        """example_id -> what the model wrote."""
+        rows = tables.rows(self.folder / "generations.parquet", "generations")
+        return {row["example_id"]: row["generation"] for row in rows}
+
+    @property
+    def log_probs_path(self) -> Path:
+        return self.folder / "logprobs.parquet"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One unlearned model: what the index says, its final evaluation, what its training wrote down."""
+
+    entry: RunEntry
+    evaluation: Evaluation
+    trajectory: tuple[tuple[float, Evaluation], ...]
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """run.json; empty where a run has none."""
+        path = Path(self.entry.folder) / "run.json"
+        values = read_json(path) if path.exists() else {}
+        if not isinstance(values, dict):
+            raise UserError(f"{path}: is not a mapping")
+        return values
+
+    def number(self, name: str) -> float | None:
+        """What run.json says under `name`, where that is a finite number."""
+        value = self.facts.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        return float(value)
+
+    @cached_property
+    def steps(self) -> list[dict[str, Any]]:
+        """The step log: one row per optimiser step and loss term."""
+        return tables.rows(Path(self.entry.folder) / "steps.parquet", "steps")
+
+    @property
+    def seconds(self) -> float:
+        """How long the optimiser steps took."""
+        return math.fsum({row["step"]: row["seconds"] for row in self.steps}.values())
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One method with one choice of settings, over its seeds: a row of the report."""
+
+    name: str
+    label: str
+    method: str
+    tagger: str | None
+    varied: dict[str, Any]
+    runs: tuple[Run, ...]
+
+    @property
+    def first(self) -> Run:
+        return self.runs[0]
+
+    def measured(self, metric: str) -> tuple[list[float], str | None]:
+        """The seeds' values, and the first reason where some seed has none."""
+        found = [run.evaluation.measured(metric) for run in self.runs]
+        values = [each.value for each in found if each.value is not None]
+        reason = next((each.reason for each in found if each.value is None), None)
+        return values, reason
+
+
+@dataclass(frozen=True)
+class ForgetItem:
+    """One prompt-reply row that was to be forgotten, with the display tagger's spans of its reply."""
+
+    example_id: str
+    group: str
+    prompt: str
+    reply: str
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that a report is about."""
+
+    index: Index
+    original: Evaluation
+    retain: Evaluation | None
+    arms: tuple[Arm, ...]
+    items: tuple[ForgetItem, ...] = field(repr=False)
+
+    @property
+    def runs(self) -> Iterator[Run]:
+        return (run for arm in self.arms for run in arm.runs)
+
+    @property
+    def models(self) -> Iterator[tuple[str, Evaluation]]:
+        """The references, by name: the original and, where there is one, the retain model."""
+        yield "original", self.original
+        if self.retain is not None:
+            yield "retain model", self.retain
+
+    @cached_property
+    def first_n(self) -> tuple[int | None, str] | None:
+        """How many tokens of a run of sensitive tokens are initiating (None: all), and who says so; None: nobody."""
+        if "first_n" in self.index.evaluation:
+            return self.index.evaluation["first_n"], "the evaluation's setting"
+        for arm in self.arms:
+            if "first_n" in arm.first.entry.settings:
+                return arm.first.entry.settings["first_n"], f"the setting of {arm.label}"
+        return None
+
+
+def collect(index: dict[str, Any], place: str = "index") -> Study:
+    """Read what `index` names; `place` names it in errors. Raises UserError for a key or file that is missing."""
+    told = Index.parse(index, place)
+    if told.display_tagger is not None and told.display_tagger not in told.spans:
+        known = ", ".join(sorted(told.spans)) or "none"
+        raise UserError(f"{place}: display_tagger: no spans of {told.display_tagger!r}; allowed: {known}")
+    runs = [_run(entry) for entry in told.runs]
+    return Study(
+        index=told,
+        original=Evaluation(Path(told.original.evaluation)),
+        retain=Evaluation(Path(told.retain.evaluation)) if told.retain else None,
+        arms=tuple(_arms(runs)),
+        items=tuple(_forget_items(told)),
+    )
+
+
+def _run(entry: RunEntry) -> Run:
+    shots = sorted(entry.trajectory, key=lambda shot: shot.epoch)
+    trajectory = tuple((float(shot.epoch), Evaluation(Path(shot.evaluation))) for shot in shots)
+    return Run(entry, Evaluation(Path(entry.evaluation)), trajectory)
+
+
+def _arms(runs: list[Run]) -> Iterator[Arm]:
+    """Runs that differ in nothing but the seed, in the index's order; an arm's name says what sets it apart."""
+    grouped: dict[str, list[Run]] = {}
+    for run in runs:
+        entry = run.entry
+        same = [entry.label, entry.method, entry.tagger, entry.varied, entry.settings, entry.training]
+        grouped.setdefault(canonical_json(same), []).append(run)
+    taggers: dict[str, set[str | None]] = {}
+    for run in runs:
+        taggers.setdefault(run.entry.label, set()).add(run.entry.tagger)
+    names: dict[str, int] = {}
+    for group in grouped.values():
+        entry = group[0].entry
+        varied = dict(entry.varied)
+        if len(taggers[entry.label]) > 1:
+            varied.setdefault("tagger", entry.tagger)
+        parts = [f"{key}={_plain(value)}" for key, value in varied.items()]
+        name = ", ".join([entry.label, *parts])
+        names[name] = names.get(name, 0) + 1
+        name = name if names[name] == 1 else f"{name} ({names[name]})"
+        ordered = tuple(sorted(group, key=lambda run: run.entry.seed))
+        yield Arm(name, entry.label, entry.method, entry.tagger, varied, ordered)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else canonical_json(value)
+
+
+def _forget_items(told: Index) -> Iterator[ForgetItem]:
+    spans: dict[str, list[tuple[int, int]]] = {}
+    if told.display_tagger is not None:
+        for row in tables.rows(Path(told.spans[told.display_tagger]), "spans"):
+            spans.setdefault(row["example_id"], []).append((row["char_start"], row["char_end"]))
+    examples = tables.read(Path(told.examples), "examples")
+    wanted = pc.and_(
+        pc.equal(examples["part"], "forget"),
+        pc.and_(pc.equal(examples["reply_kind"], "original"), pc.equal(examples["prompt_kind"], "original")),
+    )
+    for row in sorted(examples.filter(wanted).to_pylist(), key=lambda row: row["example_id"]):
+        own = tuple(sorted(spans.get(row["example_id"], [])))
+        yield ForgetItem(row["example_id"], row["group"], row["prompt"], row["reply"], own)

@@ -1,0 +1,70 @@
+"""The index: what the workflow tells the report, checked key by key."""
+
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from palu.settings import Settings
+
+
+class _Told(Settings):
+    """A part of the index; what the workflow adds beyond these keys is none of the report's business."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class EvaluatedModel(_Told):
+    """A model that was not unlearned: where its evaluation lies."""
+
+    evaluation: str
+
+
+class Snapshot(_Told):
+    """A run's evaluation after `epoch` epochs."""
+
+    epoch: int | float
+    evaluation: str
+
+
+class RunEntry(_Told):
+    """One unlearned model. `varied` holds the settings that a grid tried, `folder` steps.parquet and run.json."""
+
+    label: str
+    method: str
+    tagger: str | None = None
+    seed: int
+    settings: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    varied: dict[str, Any] = Field(default_factory=dict)
+    folder: str
+    evaluation: str
+    trajectory: list[Snapshot] = Field(default_factory=list)
+
+
+class SelectionEntry(_Told):
+    """Which items chose the settings, in words."""
+
+    note: str
+
+
+class Index(_Told):
+    """What the report is told. Paths are relative to the working directory.
+
+    spans: tagger -> spans table; display_tagger: whose spans the page shows. generations: how many items are
+    shown unfolded. evaluation: the evaluation's settings, of which `first_n` tells the initiating tokens.
+    commands: shell lines that make the study anew.
+    """
+
+    study: str
+    benchmark: dict[str, Any]
+    model: dict[str, Any]
+    examples: str
+    spans: dict[str, str] = Field(default_factory=dict)
+    display_tagger: str | None = None
+    original: EvaluatedModel
+    retain: EvaluatedModel | None = None
+    runs: list[RunEntry] = Field(min_length=1)
+    selection: SelectionEntry | None = None
+    generations: int = 16
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    commands: list[str] = Field(default_factory=list)

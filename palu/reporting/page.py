@@ -1,0 +1,150 @@
+"""The report: one self-contained page, one spreadsheet and the figures, from an index of finished evaluations."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from palu.files import atomic
+from palu.reporting import results, sections, verdict
+from palu.reporting.cells import Notes, Table, number_text
+from palu.reporting.collect import Study, collect
+from palu.reporting.drawing import Drawing, looks, themed
+from palu.reporting.figures import draw_all
+from palu.reporting.inert import visible
+from palu.reporting.initiating import Initiating, initiating
+from palu.reporting.quality import Qualities, qualities
+from palu.reporting.spreadsheet import results_csv
+
+
+def write_report(index: dict[str, Any], out_folder: Path) -> None:
+    """Write report.html, results.csv and figures/*.svg into `out_folder`.
+
+    All is made before the first file is written, and the same index over the same files gives the same bytes.
+    Raises UserError in one line for a key of the index or a file that is missing or broken.
+    """
+    study = collect(index)
+    quality = qualities(study)
+    drawings = draw_all(study, quality)
+    page = render_page(study, quality, drawings, index)
+    table = results_csv(study)
+    with atomic(out_folder / "figures") as folder:
+        folder.mkdir()
+        for drawing in drawings:
+            (folder / f"{drawing.name}.svg").write_text(drawing.svg, encoding="utf-8")
+    for name, text in (("results.csv", table), ("report.html", page)):
+        with atomic(out_folder / name) as path:
+            path.write_text(text, encoding="utf-8", newline="")
+
+
+def render_page(study: Study, quality: Qualities, drawings: list[Drawing], index: dict[str, Any]) -> str:
+    """The page's HTML. Every text is escaped by the template, and made visible by its `shown` filter."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.filters["number"] = number_text
+    aimed = initiating(study)
+    notes = Notes()
+    verdicts = [verdict.judge(study, arm, aimed.of(study, arm)) for arm in study.arms]
+    rows, groups = sections.asked_to_forget(study.items)
+    return environment.get_template("report.html.j2").render(
+        study=study,
+        rows=rows,
+        groups=groups,
+        seeds=sorted({run.entry.seed for run in study.runs}),
+        aimed=aimed,
+        initiating_share=_initiating_share(study, aimed),
+        verdicts=verdicts,
+        overview=verdict.overview(verdicts),
+        quality_sentence=quality_sentence(quality),
+        warnings=warnings(study, quality),
+        tolerance=verdict.LEVEL_TOLERANCE,
+        utility_share=verdict.UTILITY_SHARE,
+        result_table=results.result_table(study, quality, aimed, notes),
+        distance_table=results.distance_table(study, notes),
+        component_table=_table(study, results.COMPONENTS, notes),
+        further_table=_table(study, results.further_metrics(study), notes),
+        figures={drawing.name: drawing for drawing in drawings},
+        svg={drawing.name: Markup(themed(drawing)) for drawing in drawings},
+        colours=[looks(study.arms)[arm.name].colour for arm in study.arms],
+        generations=sections.generations(study, aimed),
+        tried=sections.tried(study),
+        tried_table=_tried_table(study, quality, notes),
+        notes=notes.texts,
+        provenance=sections.provenance(study, index),
+    )
+
+
+def _initiating_share(study: Study, aimed: Initiating) -> tuple[int | None, float] | None:
+    """(N, the share of the forget set's reply tokens that it makes initiating), for the headline; None if unknown."""
+    if study.first_n and study.first_n[0] in aimed.floors:
+        return study.first_n[0], aimed.floors[study.first_n[0]].share
+    for arm in study.arms:
+        share = results.initiating_share(arm, None)
+        if share is not None and "first_n" in arm.first.entry.settings:
+            return arm.first.entry.settings["first_n"], share
+    return None
+
+
+def _shown(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _table(study: Study, metrics: Iterable[results.Metric], notes: Notes) -> Table | None:
+    found = results.present(study, metrics)
+    return results.metric_table(study, found, notes) if found else None
+
+
+# The measures beside each tried setting: those that the targets and the choice speak of.
+CHOICE = ("forget_initiating_probability", "forget_rouge", "forget_probability", "model_utility")
+
+
+def _tried_table(study: Study, quality: Qualities, notes: Notes) -> Table:
+    """The arms once more, without marks: a best row here would be one chosen on the reported items."""
+    metrics = results.present(study, [metric for metric in results.RESULTS if metric.name in CHOICE])
+    table = results.metric_table(study, metrics, notes)
+    columns = [("KS statistic D", "mean over seeds"), *table.columns]
+    rows = []
+    for row in table.rows:
+        if row.kind == "arm":
+            first = results.statistic_cell(quality.arms[row.name], (), notes)
+            cells = [replace(cell, marks=()) for cell in (first, *row.cells)]
+            rows.append(replace(row, cells=tuple(cells)))
+    return Table(tuple(columns), tuple(rows))
+
+
+def quality_sentence(quality: Qualities) -> str:
+    """Who is nearest to the retain model by the KS statistic, and who cannot be told from it."""
+    best = quality.best()
+    if not best:
+        return ""
+    name, *tied = best
+    own = quality.arms[name].statistic
+    lead = f"Nearest to the retain model by truth ratios: {name} (D = {own.mean:.3f})." if own else ""
+    return f"{lead} Tied with it, within one step: {'; '.join(tied)}." if tied else lead
+
+
+def warnings(study: Study, quality: Qualities) -> list[str]:
+    """What a reader must know before believing a number."""
+    found = []
+    if study.retain is None:
+        found.append("The study has no retain model, so that nothing says what a model without the facts looks like.")
+    if max(len(arm.runs) for arm in study.arms) == 1:
+        found.append("Each setting was run with one seed only: the table shows no spread over seeds.")
+    if study.index.selection is None:
+        found.append("The study does not say which items chose the settings; see the settings tried.")
+    conflicts = [each.conflict for each in (*quality.references.values(), *quality.arms.values()) if each.conflict]
+    found += dict.fromkeys(conflicts)
+    for arm in study.arms:
+        k, size = results.vocabulary(arm)
+        if "top_k" in arm.first.entry.settings and k is not None and size is not None and k >= size:
+            found.append(f"{arm.name}: K is the whole vocabulary, so that the loss is not local.")
+    return found

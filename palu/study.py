@@ -1,0 +1,298 @@
+"""The study: one YAML file, validated whole before anything runs, its grids expanded into named runs.
+
+Read at every start of Snakemake, so nothing here, nor in what it imports, loads torch, transformers or spaCy. Every
+section's settings and defaults stand in the room that uses them.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, StringConstraints
+
+from palu import benchmarks, methods, tagging
+from palu.benchmarks.base import BenchmarkSettings
+from palu.errors import UserError
+from palu.evaluation.settings import EvaluationSettings
+from palu.files import canonical_json, text_digest
+from palu.methods.base import MethodSettings
+from palu.models import ModelSettings, model_key
+from palu.settings import Count, PositiveCount, Settings, unknown
+from palu.training.settings import FinetuneSettings, TrainingSettings
+
+# Names become folders: no separator, no leading dot, nothing that a shell or a browser would read.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
+
+DEFAULT_STUDY = Path("config/demo.yaml")
+
+
+class ReferenceSettings(Settings):
+    """How much of the frozen reference's ranking is kept: every `top_k` of a method up to this re-runs nothing."""
+
+    top_k: PositiveCount = 5000
+
+
+class ReportSettings(Settings):
+    """What the report shows besides numbers. `selection` says in words which items chose the settings."""
+
+    selection: str | None = None
+    generations: PositiveCount = 16
+
+
+class Sections(Settings):
+    """The sections of a study file, before the named parts (benchmark, taggers, methods) find their own settings."""
+
+    study: Name
+    benchmark: dict[str, Any]
+    model: dict[str, Any] = Field(default_factory=dict)
+    taggers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    methods: dict[str, dict[str, Any] | None]
+    reference: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    finetune: dict[str, Any] = Field(default_factory=dict)
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    report: dict[str, Any] = Field(default_factory=dict)
+    seeds: list[Count] = Field(default_factory=lambda: [0])
+    trajectory_epochs: list[PositiveCount] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A named benchmark or tagger with its settings."""
+
+    label: str
+    name: str
+    settings: Settings
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """The settings as plain values."""
+        return self.settings.model_dump(mode="json")
+
+    @cached_property
+    def key(self) -> str:
+        """Tells it apart in a path from the same name with other settings."""
+        readable = self.settings.split_name if isinstance(self.settings, BenchmarkSettings) else self.name
+        return f"{readable}-{text_digest(canonical_json([self.name, self.values]))}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a method with one choice of its settings, and a seed."""
+
+    label: str
+    method: str
+    settings: MethodSettings
+    training: TrainingSettings
+    tagger: Part | None
+    seed: int
+    varied: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """All that the result depends on besides its inputs and the seed."""
+        return {
+            "method": self.method,
+            "settings": self.settings.model_dump(mode="json"),
+            "training": self.training.model_dump(mode="json"),
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """Names the settings in a path: the same settings in two studies share their run."""
+        return text_digest(canonical_json([self.values, self.tagger.key if self.tagger else None]))
+
+    def description(self) -> dict[str, Any]:
+        """What a report says of the run."""
+        about = {"label": self.label, "seed": self.seed, "varied": dict(self.varied), "key": self.key}
+        return about | self.values | {"tagger": self.tagger.label if self.tagger else None}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A validated study. Build it with `Study.parse`."""
+
+    name: str
+    benchmark: Part
+    model: ModelSettings
+    finetune: FinetuneSettings
+    taggers: dict[str, Part]
+    runs: tuple[Run, ...]
+    reference: ReferenceSettings
+    evaluation: EvaluationSettings
+    report: ReportSettings
+    trajectory_epochs: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], place: str) -> Self:
+        """Check a study's plain values; `place` is the file to name in errors.
+
+        Raises UserError in one line: the key, its place, the value and what is allowed.
+        """
+        sections = Sections.parse(values, place)
+        taggers = {label: _tagger(label, raw, f"{place}: taggers") for label, raw in sections.taggers.items()}
+        training = TrainingSettings.parse(sections.training, f"{place}: training")
+        reference = ReferenceSettings.parse(sections.reference, f"{place}: reference")
+        evaluation = EvaluationSettings.parse(sections.evaluation, f"{place}: evaluation")
+        seeds = _distinct(sections.seeds, f"{place}: seeds")
+        runs = tuple(
+            run
+            for label, raw in sections.methods.items()
+            for run in _expand(label, raw or {}, taggers, training, seeds, f"{place}: methods")
+        )
+        if not runs:
+            raise UserError(
+                f"{place}: methods: is empty; allowed: one or more of {', '.join(sorted(methods.METHODS))}"
+            )
+        epochs = _distinct(sections.trajectory_epochs, f"{place}: trajectory_epochs")
+        for run in runs:
+            _check_run(run, reference, epochs, place)
+        if evaluation.tagger is not None and evaluation.tagger not in taggers:
+            raise unknown("tagger", evaluation.tagger, f"{place}: evaluation.tagger", taggers)
+        return cls(
+            name=sections.study,
+            benchmark=_benchmark(sections.benchmark, f"{place}: benchmark"),
+            model=ModelSettings.parse(sections.model, f"{place}: model"),
+            finetune=FinetuneSettings.parse(sections.finetune, f"{place}: finetune"),
+            taggers=taggers,
+            runs=runs,
+            reference=reference,
+            evaluation=evaluation,
+            report=ReportSettings.parse(sections.report, f"{place}: report"),
+            trajectory_epochs=tuple(sorted(epochs)),
+        )
+
+    @cached_property
+    def checkpoints(self) -> dict[str, str | None]:
+        """Role -> the checkpoint that the study gives for it; None where it is trained. A role that can be neither
+        given nor trained is absent."""
+        given = {"original": self.model.checkpoint, "retain": self.model.retain_checkpoint}
+        can_train = self.model.architecture is not None or self.model.base_checkpoint is not None
+        return {role: source for role, source in given.items() if source or can_train}
+
+    @cached_property
+    def model_key(self) -> str:
+        """Names the model in a path."""
+        trains = None in self.checkpoints.values()
+        return model_key(self.model, canonical_json(self.finetune.model_dump(mode="json")) if trains else "")
+
+    @cached_property
+    def evaluation_key(self) -> str:
+        """Names the model part of the evaluation in a path: eight hexadecimal digits."""
+        return text_digest(canonical_json(self.evaluation.model_part))
+
+    @cached_property
+    def evaluation_tagger(self) -> Part | None:
+        """Whose spans tell the initiating tokens in the evaluation and are shown in the report."""
+        if self.evaluation.tagger is not None:
+            return self.taggers[self.evaluation.tagger]
+        return next(iter(self.taggers.values()), None)
+
+    def description(self) -> dict[str, Any]:
+        """What a report says of the study."""
+        return {
+            "study": self.name,
+            "benchmark": {"name": self.benchmark.name, **self.benchmark.values},
+            "model": {**self.model.model_dump(mode="json"), "key": self.model_key},
+            "finetune": self.finetune.model_dump(mode="json"),
+            "evaluation": self.evaluation.model_dump(mode="json"),
+            "selection": {"note": self.report.selection} if self.report.selection else None,
+            "generations": self.report.generations,
+        }
+
+
+def _named(label: str, place: str) -> str:
+    if not NAME.fullmatch(label):
+        raise UserError(f"{place}: the name {label!r} cannot be a folder; allowed: letters, digits, '_', '.', '-'")
+    return label
+
+
+def _benchmark(raw: Mapping[str, Any], place: str) -> Part:
+    values = dict(raw)
+    if "name" not in values:
+        raise UserError(f"{place}: name is missing; allowed: {', '.join(sorted(benchmarks.BENCHMARKS))}")
+    name = values.pop("name")
+    settings = benchmarks.load(name, f"{place}.name").Settings.parse(values, place)
+    return Part(name, name, settings)
+
+
+def _tagger(label: str, raw: Mapping[str, Any], place: str) -> Part:
+    values = dict(raw)
+    name = values.pop("name", label)
+    where = f"{place}.{_named(label, place)}"
+    return Part(label, name, tagging.load(name, f"{where}.name").Settings.parse(values, where))
+
+
+def _expand(
+    label: str,
+    raw: Mapping[str, Any],
+    taggers: Mapping[str, Part],
+    training: TrainingSettings,
+    seeds: list[int],
+    place: str,
+) -> Iterator[Run]:
+    """The runs of one entry of `methods`: every combination of its list values, for every seed."""
+    where = f"{place}.{_named(label, place)}"
+    values = dict(raw)
+    name = values.pop("method", label)
+    settings_class = methods.load(name, f"{where}.method" if "method" in raw else place).Settings
+    allowed = {"method", "tagger", *settings_class.model_fields, *TrainingSettings.model_fields}
+    for key in values:
+        if key not in allowed:
+            raise unknown("key", key, where, allowed)
+    lists = {key: value for key, value in values.items() if isinstance(value, list)}
+    for key, choices in lists.items():
+        if not choices:
+            raise UserError(f"{where}.{key}: [] has no value to try; allowed: a value or a list of values")
+    for combination in itertools.product(*lists.values()):
+        varied = dict(zip(lists, combination, strict=True))
+        chosen = values | varied
+        own = {key: value for key, value in chosen.items() if key in settings_class.model_fields}
+        shared = {key: value for key, value in chosen.items() if key in TrainingSettings.model_fields}
+        settings = settings_class.parse(own, where)
+        trained = TrainingSettings.parse(training.model_dump() | shared, where)
+        tagger = _choose_tagger(settings, chosen.get("tagger"), taggers, where)
+        several = {key: value for key, value in varied.items() if len(lists[key]) > 1}
+        for seed in seeds:
+            yield Run(label, name, settings, trained, tagger, seed, several)
+
+
+def _choose_tagger(settings: MethodSettings, label: Any, taggers: Mapping[str, Part], where: str) -> Part | None:
+    if not settings.localized:
+        if label is not None:
+            raise UserError(f"{where}.tagger: {label!r} is given, but the method reads no spans; allowed: no tagger")
+        return None
+    if label is None and len(taggers) == 1:
+        return next(iter(taggers.values()))
+    if label is None:
+        raise UserError(f"{where}.tagger: is missing; allowed: {', '.join(taggers) or 'none, taggers is empty'}")
+    if label not in taggers:
+        raise unknown("tagger", label, f"{where}.tagger", taggers)
+    return taggers[label]
+
+
+def _check_run(run: Run, reference: ReferenceSettings, epochs: list[int], place: str) -> None:
+    top_k = getattr(run.settings, "top_k", None)
+    if "top_k" in run.settings.needs and top_k is not None and top_k > reference.top_k:
+        raise UserError(
+            f"{place}: methods.{run.label}.top_k: {top_k} exceeds what is indexed; "
+            f"allowed: up to reference.top_k = {reference.top_k}, or raise that"
+        )
+    late = [epoch for epoch in epochs if epoch >= run.training.epochs]
+    if late:
+        raise UserError(
+            f"{place}: trajectory_epochs: {late[0]} is not before the last epoch of methods.{run.label}; "
+            f"allowed: 1 to {run.training.epochs - 1} (the end of training is always evaluated)"
+        )
+
+
+def _distinct(values: list[int], place: str) -> list[int]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise UserError(f"{place}: {value} stands twice; allowed: each once")
+    return values

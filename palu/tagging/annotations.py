@@ -1,0 +1,194 @@
+"""Spans that somebody has marked already: the benchmark's own, or the user's in a JSONL or Parquet file.
+
+One record per reply. It names its example by `example_id`, or by its text, `prompt` and `reply` (also called
+`question` and `answer`), which must be that of the examples table to the letter; examples of the same text share
+their spans. Other keys are left alone.
+
+    {"question": "Who wrote it?", "answer": "Ada Lovelace did.", "spans": [{"start": 0, "end": 12}]}
+    {"example_id": "forget/00007/original/0", "spans": [{"start": 0, "end": 4, "label": "NAME", "text": "Bern"}]}
+
+`start` and `end` are half-open, in code points of the reply. `text` is checked against the reply where it is given.
+An empty list says that nothing in the reply is sensitive. A Parquet file has the same columns, `spans` being a list
+of structs; a spans table of this program is read as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from palu.errors import UserError
+from palu.settings import Settings as BaseSettings
+
+if TYPE_CHECKING:
+    from palu.tagging import Resources
+
+UNLABELLED = "annotation"
+# Key -> its other name in files of the field
+ALIASES = {"prompt": "question", "reply": "answer"}
+
+
+class Settings(BaseSettings):
+    """path: a JSONL or Parquet file of annotations; none = the benchmark's gold spans."""
+
+    path: str | None = Field(default=None, min_length=1)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One annotated reply and the place that it was read from."""
+
+    place: str
+    values: Mapping[str, Any]
+
+    def get(self, key: str) -> Any:
+        """A value by its key or its alias; None where there is neither."""
+        return self.values.get(key, self.values.get(ALIASES.get(key, key)))
+
+    def required(self, key: str) -> Any:
+        value = self.get(key)
+        if value is None:
+            names = " or ".join(repr(name) for name in (key, ALIASES.get(key)) if name)
+            raise UserError(f"{self.place}: the key {names} is missing")
+        return value
+
+
+def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: Resources) -> Iterator[dict[str, Any]]:
+    """The annotated spans of `examples`. Prints how many examples have no record, and how many records no example.
+
+    Raises UserError, naming file and line (row of a Parquet file), for a record that cannot be read, a span outside
+    its reply, a span whose text is another, and for a file of which no record is of these examples.
+    """
+    if settings.path is None:
+        if resources.gold_path is None:
+            raise UserError("annotations: path is not set, and no gold spans were given")
+        yield from _from_table(resources.gold_path, examples, resources.examples_digest)
+        return
+    path = Path(settings.path)
+    if _is_spans_table(path):
+        yield from _from_table(path, examples, resources.examples_digest)
+        return
+    by_id = {example["example_id"]: example for example in examples}
+    by_text: dict[tuple[str, str], list[str]] = {}
+    for example in examples:
+        by_text.setdefault((example["prompt"], example["reply"]), []).append(example["example_id"])
+    covered: set[str] = set()
+    strangers = 0
+    for record in _records(path):
+        own = _matching(record, by_id, by_text)
+        reply = by_id[own[0]]["reply"] if own else record.get("reply")
+        marked = [_span(record, item, reply) for item in _span_list(record)]
+        covered.update(own)
+        strangers += not own
+        for example_id in own:
+            yield from ({"example_id": example_id, **span} for span in marked)
+    if not covered:
+        raise UserError(f"{path}: none of its {strangers} records is of one of the {len(examples)} examples")
+    print(f"{path}: {len(examples) - len(covered)} examples without a record, {strangers} records without an example")
+
+
+def _from_table(path: Path, examples: Sequence[Mapping[str, Any]], examples_digest: str) -> Iterator[dict[str, Any]]:
+    from palu import tables
+
+    wanted = {example["example_id"] for example in examples}
+    found = 0
+    # Ids alone do not prove it: row 7 of another split has the same one
+    for row in tables.rows(path, "spans", {"examples": examples_digest}):
+        if row["example_id"] in wanted:
+            found += 1
+            yield {key: row[key] for key in ("example_id", "char_start", "char_end", "label", "score")}
+    if not found:
+        raise UserError(
+            f"{path}: holds no span of the {len(wanted)} examples; "
+            "allowed: annotations.path set to a file of annotations that does"
+        )
+
+
+def _is_spans_table(path: Path) -> bool:
+    from palu import tables
+
+    return path.suffix == ".parquet" and tables.provenance(path).get("table") == "spans"
+
+
+def _records(path: Path) -> Iterator[Record]:
+    if path.suffix == ".parquet":
+        yield from _parquet_records(path)
+        return
+    if path.suffix != ".jsonl":
+        raise UserError(f"{path}: unknown kind of file {path.suffix!r}; allowed: .jsonl, .parquet")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        place = f"{path}: line {number}"
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{place}: not valid JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise UserError(f"{place}: {line.strip()[:40]!r} is not an object with keys")
+        yield Record(place, values)
+
+
+def _parquet_records(path: Path) -> Iterable[Record]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+    return [Record(f"{path}: row {number}", values) for number, values in enumerate(rows, start=1)]
+
+
+def _matching(
+    record: Record, by_id: Mapping[str, Mapping[str, Any]], by_text: Mapping[tuple[str, str], list[str]]
+) -> list[str]:
+    """The ids of the examples that a record is about: none, one, or several of the same text."""
+    example_id = record.get("example_id")
+    if example_id is None:
+        return by_text.get((record.required("prompt"), record.required("reply")), [])
+    if example_id not in by_id:
+        return []
+    reply = record.get("reply")
+    if reply is not None and reply != by_id[example_id]["reply"]:
+        raise UserError(f"{record.place}: its reply is not that of example {example_id!r}: offsets would be wrong")
+    return [example_id]
+
+
+def _span_list(record: Record) -> list[Any]:
+    items = record.required("spans")
+    if not isinstance(items, list):
+        raise UserError(f"{record.place}: spans: {items!r} is not a list")
+    return items
+
+
+def _span(record: Record, item: Any, reply: str | None) -> dict[str, Any]:
+    """One span of a record, checked against the reply (None where a record without text matches no example)."""
+    if not isinstance(item, dict):
+        raise UserError(f"{record.place}: the span {item!r} is not an object with start and end")
+    for key in ("start", "end"):
+        if item.get(key) is None:
+            raise UserError(f"{record.place}: the key {key!r} of a span is missing")
+        if not isinstance(item[key], int) or isinstance(item[key], bool):
+            raise UserError(f"{record.place}: {key}: {item[key]!r} is not a whole number")
+    start, end = item["start"], item["end"]
+    if not 0 <= start < end or (reply is not None and end > len(reply)):
+        limit = f" <= {len(reply)}" if reply is not None else ""
+        raise UserError(
+            f"{record.place}: span {start}..{end} lies outside its reply; allowed: 0 <= start < end{limit}"
+        )
+    text = item.get("text")
+    if text is not None and reply is not None and text != reply[start:end]:
+        raise UserError(f"{record.place}: span {start}..{end} says {text!r}, the reply has {reply[start:end]!r} there")
+    return {"char_start": start, "char_end": end, "label": item.get("label") or UNLABELLED, "score": item.get("score")}

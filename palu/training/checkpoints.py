@@ -1,0 +1,117 @@
+"""The state of a run that was interrupted, so that the same command goes on where it stopped, bit for bit.
+
+Layout of a checkpoint folder, which lies outside a run's declared outputs:
+
+    step00000120/    the newest state: what accelerate saves, steps.parquet and checkpoint.json; older ones are gone
+    kept/epoch3/model/    models of finished epochs that the study asks for, until the run is complete
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from palu.errors import UserError
+from palu.files import atomic, is_storage_failure, read_json, storage_reason, write_json
+from palu.training.log import StepLog
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+logger = logging.getLogger(__name__)
+
+_FACTS, _STEPS, _PARTIAL = "checkpoint.json", "steps.parquet", ".partial"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run.
+
+    identity: all that the run's result depends on, as plain JSON values: settings, seed, digests of the inputs. A
+    state of another identity is ignored.
+    """
+
+    folder: Path
+    identity: Mapping[str, Any]
+
+    def restore(
+        self, accelerator: Accelerator, kept_epochs: Collection[int], steps_per_epoch: int
+    ) -> tuple[int, StepLog]:
+        """Load the newest state into what `accelerator` prepared; return the finished steps and their log.
+
+        (0, an empty log) where there is no state of this run; what other runs left is removed.
+        """
+        state = self._newest()
+        if state is not None:
+            facts = read_json(state / _FACTS)
+            step: int = facts["step"]
+            expected = {**self.identity, "processes": accelerator.num_processes}
+            due = [epoch for epoch in kept_epochs if epoch * steps_per_epoch <= step]
+            differing = sorted(
+                key for key in {*facts["identity"], *expected} if facts["identity"].get(key) != expected.get(key)
+            )
+            differing += [f"kept/epoch{epoch}" for epoch in due if not self.kept_model(epoch).is_dir()]
+            if not differing:
+                accelerator.load_state(str(state))
+                return step, StepLog.read(state / _STEPS)
+            logger.warning("%s: ignored, a checkpoint of another run (%s differ)", state, ", ".join(differing))
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            self.remove()
+        accelerator.wait_for_everyone()
+        return 0, StepLog()
+
+    def save(self, accelerator: Accelerator, step: int, log: StepLog) -> None:
+        """Save the state after `step` finished steps, then remove older ones. Every process calls this.
+
+        Raises UserError on a full disk.
+        """
+        partial, target = self.folder / _PARTIAL, self.folder / f"step{step:08d}"
+        try:
+            if accelerator.is_main_process:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+            accelerator.wait_for_everyone()
+            accelerator.save_state(str(partial))
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                log.write(partial / _STEPS, {})
+                identity = {**self.identity, "processes": accelerator.num_processes}
+                write_json(partial / _FACTS, {"identity": identity, "step": step})
+                older = self._states()
+                partial.rename(target)
+                for path in older:
+                    shutil.rmtree(path)
+        except BaseException as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            if is_storage_failure(error):
+                raise UserError(f"{target}: cannot be written: {storage_reason(error)}") from error
+            raise
+        accelerator.wait_for_everyone()
+
+    def kept_model(self, epoch: int) -> Path:
+        """Where the model of a finished epoch waits for the end of the run."""
+        return self.folder / "kept" / f"epoch{epoch}" / "model"
+
+    def deliver_kept_model(self, epoch: int, target: Path) -> None:
+        """Move the model of a finished epoch to `target`, replacing what is there."""
+        with atomic(target) as temporary:
+            shutil.move(self.kept_model(epoch), temporary)
+
+    def remove(self) -> None:
+        """Remove all of it: the run is complete, or starts anew."""
+        for path in (*self._states(), self.folder / _PARTIAL, self.folder / "kept"):
+            shutil.rmtree(path, ignore_errors=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _states(self) -> list[Path]:
+        return sorted(self.folder.glob("step????????"))
+
+    def _newest(self) -> Path | None:
+        """A state has its final name only once it is whole."""
+        return next(reversed(self._states()), None)

@@ -1,0 +1,78 @@
+"""What a finished training leaves: model, models of kept epochs, steps.parquet, and run.json as its record."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import accelerate
+import torch
+import transformers
+
+import palu
+from palu import models
+from palu.errors import UserError
+from palu.files import write_json
+from palu.training.checkpoints import Checkpoints
+from palu.training.loop import TrainingResult
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+def versions() -> dict[str, str]:
+    """Of everything that a run's numbers may depend on besides its inputs."""
+    return {
+        "palu": palu.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "accelerate": accelerate.__version__,
+    }
+
+
+def check_keep_epochs(keep_epochs: Collection[int], epochs: int) -> None:
+    """Raise UserError for an epoch that the run does not have."""
+    for epoch in keep_epochs:
+        if not 1 <= epoch <= epochs:
+            raise UserError(f"keep_epochs: epoch {epoch} is not in this run; allowed: 1 to {epochs}")
+
+
+def deliver(
+    out: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    result: TrainingResult,
+    checkpoints: Checkpoints,
+    keep_epochs: Collection[int],
+    record: Mapping[str, Any],
+) -> None:
+    """Write all outputs of a run, each atomically, run.json last; then remove its checkpoints.
+
+    record: what run.json tells besides the facts that this function knows.
+    """
+    models.save_model(model, tokenizer, out / "model")
+    for epoch in sorted(keep_epochs):
+        checkpoints.deliver_kept_model(epoch, out / f"epoch{epoch}" / "model")
+    result.log.write(out / "steps.parquet", {"model": models.fingerprint(out / "model")})
+    seconds_per_step = {row["step"]: row["seconds"] for row in result.log.rows}
+    facts = {
+        **record,
+        "identity": dict(checkpoints.identity),
+        "device": _device_name(model),
+        "threads": torch.get_num_threads(),
+        "keep_epochs": sorted(keep_epochs),
+        "steps": len(seconds_per_step),
+        "step_seconds": round(sum(seconds_per_step.values()), 3),
+        "resumed_from_step": result.resumed_from,
+        "model": models.fingerprint(out / "model"),
+    }
+    write_json(out / "run.json", facts)
+    checkpoints.remove()
+
+
+def _device_name(model: PreTrainedModel) -> str:
+    device = model.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,168 @@
+"""Make a model forget the rows of one part: a method of `palu.methods` on forget rows and drawn retain rows."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from palu import methods, models, tables
+from palu.errors import UserError
+from palu.methods.base import MethodSettings
+from palu.models import ModelSettings
+from palu.reference import reference_provenance
+from palu.reference.cache import ReferenceCache
+from palu.roles import COMMON, END
+from palu.tokens import count_spans, encode, read_spans
+from palu.training import results
+from palu.training.checkpoints import Checkpoints
+from palu.training.data import Examples, check_disjoint
+from palu.training.loop import Loop, Machine, Rows
+from palu.training.objective import UnlearnObjective, micro_batch
+from palu.training.plan import Plan, cut
+from palu.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from palu.tokens import TokenRow
+
+
+def unlearn(
+    *,
+    model_folder: Path,
+    model_settings: ModelSettings,
+    method_name: str,
+    method_settings: MethodSettings,
+    settings: TrainingSettings,
+    examples_path: Path,
+    seed: int,
+    out: Path,
+    spans_path: Path | None = None,
+    states_path: Path | None = None,
+    topk_path: Path | None = None,
+    forget_part: str = "forget",
+    retain_parts: Sequence[str] = ("retain",),
+    keep_epochs: Collection[int] = (),
+    checkpoint_folder: Path | None = None,
+    machine: Machine | None = None,
+) -> None:
+    """Write `out`/model, epoch{e}/model for each of `keep_epochs`, steps.parquet and run.json.
+
+    model_folder: the model that is to forget, which is also the method's frozen reference. model_settings: its
+    template, length limit and dtype. spans_path: the sensitive spans, for a method that distinguishes tokens.
+    states_path, topk_path: cached facts of the reference, each needed only by a method whose `needs` name it.
+    checkpoint_folder: where an interrupted run keeps its state (default: `out`/.checkpoint).
+    Raises UserError for bad inputs, a loss that is not finite and a full disk.
+    """
+    started_at = time.monotonic()
+    results.check_keep_epochs(keep_epochs, settings.epochs)
+    if "top_k" in method_settings.needs and spans_path is None:
+        raise UserError(f"method {method_name!r} acts on sensitive tokens, but no file of spans is given")
+    tokenizer = models.load_tokenizer(model_folder)
+    forget, retain = _encoded_rows(tokenizer, model_settings, examples_path, spans_path, forget_part, retain_parts)
+    expected = reference_provenance(model_folder, model_settings)
+    reference = None
+    if method_settings.needs:
+        top_k = getattr(method_settings, "top_k", None)
+        reference = ReferenceCache(method_settings.needs, states_path, topk_path, expected, top_k)
+    # mixed precision keeps its weights in float32 and computes in bfloat16
+    dtype = model_settings.dtype if settings.mixed_precision == "no" else "float32"
+    model = models.load_model(model_folder, dtype)
+    objective = UnlearnObjective(model, methods.load(method_name), method_settings, reference)
+    rows = Rows(forget, retain, cast(int, tokenizer.pad_token_id))
+    units, retain_units = _units(objective, forget, retain), _units(objective, [], retain)
+    _check_units(objective.weights, units, rows, f"{examples_path}: method {method_name!r}")
+    reads_retain = any(weight and retain_units[term] for term, weight in objective.weights.items())
+    plan = Plan(seed, len(forget), len(retain) if reads_retain else 0, settings.batch_size, settings.epochs)
+    identity = {
+        "stage": "unlearn",
+        "seed": seed,
+        "method": method_name,
+        "settings": method_settings.model_dump(mode="json"),
+        "training": settings.model_dump(mode="json"),
+        "parts": {"forget": forget_part, "retain": list(retain_parts)},
+        "inputs": expected | _digests(examples=examples_path, spans=spans_path, states=states_path, topk=topk_path),
+        "keep_epochs": sorted(keep_epochs),
+        "versions": results.versions(),
+    }
+    checkpoints = Checkpoints(checkpoint_folder or out / ".checkpoint", identity)
+    loop = Loop(objective, rows, plan, settings, checkpoints, machine or Machine())
+    result = loop.run(keep_epochs, lambda epoch: models.save_model(model, tokenizer, checkpoints.kept_model(epoch)))
+    if result.is_main_process:
+        record = _counts(forget, method_settings, len(retain), model.config.vocab_size)
+        record |= {"units": units, "seconds": round(time.monotonic() - started_at, 3)}
+        results.deliver(out, model, tokenizer, result, checkpoints, keep_epochs, record)
+
+
+def _encoded_rows(
+    tokenizer: PreTrainedTokenizerFast,
+    settings: ModelSettings,
+    examples_path: Path,
+    spans_path: Path | None,
+    forget_part: str,
+    retain_parts: Sequence[str],
+) -> tuple[list[TokenRow], list[TokenRow]]:
+    """The forget rows, with their sensitive tokens, and the retain rows, which may be none."""
+    examples = Examples(examples_path)
+    forget = examples.of([forget_part])
+    retain = [row for part in retain_parts for row in examples.by_part.get(part, [])]
+    check_disjoint(forget, retain, examples_path)
+    spans = read_spans(spans_path) if spans_path is not None else None
+    encoded = encode(forget, tokenizer, settings, settings.max_length, spans)
+    return encoded, encode(retain, tokenizer, settings, settings.max_length)
+
+
+def _units(objective: UnlearnObjective, items: Sequence[TokenRow], partners: Sequence[TokenRow]) -> dict[str, int]:
+    """The units of each term over these rows."""
+    units = Counter(dict.fromkeys(objective.weights, 0))
+    for group in cut(items, partners, token_limit=2**20):
+        units.update(objective.units(micro_batch(group.items, group.partners, pad_id=0)))
+    return dict(units)
+
+
+def _check_units(weights: dict[str, float], units: dict[str, int], rows: Rows, place: str) -> None:
+    """Raise UserError for a term that has a weight and nothing at all to sum over."""
+    for term, weight in weights.items():
+        if weight and not units[term]:
+            sensitive = count_spans(rows.items).sensitive_tokens
+            raise UserError(
+                f"{place}: the term {term!r} has weight {weight:g} but nothing to act on: {len(rows.items)} forget "
+                f"rows with {sensitive} sensitive tokens, {len(rows.partners)} retain rows; give it some, or weight 0"
+            )
+
+
+def _digests(**paths: Path | None) -> dict[str, str]:
+    return {name: tables.content_digest(path) for name, path in paths.items() if path is not None}
+
+
+def _counts(forget: Sequence[TokenRow], settings: MethodSettings, retain_rows: int, vocabulary: int) -> dict[str, Any]:
+    """What run.json tells of the tokens: how many of each role, and what the method's N and K make of them."""
+    counts = count_spans(forget)
+    facts: dict[str, Any] = {
+        "forget_rows": counts.rows,
+        "retain_rows": retain_rows,
+        "truncated_forget_rows": counts.truncated_rows,
+        "forget_reply_tokens": counts.reply_tokens,
+        "sensitive_tokens": counts.sensitive_tokens,
+        "common_tokens": sum(int(((row.role == COMMON) | (row.role == END)).sum()) for row in forget),
+        "spans_without_token": counts.uncovered,
+        "spans_truncated": counts.truncated,
+        "vocabulary": vocabulary,
+    }
+    if "first_n" in type(settings).model_fields:
+        first_n = getattr(settings, "first_n")  # noqa: B009 - only some methods have it
+        limit = counts.sensitive_tokens if first_n is None else first_n
+        initiating = sum(int(((row.span_offset >= 0) & (row.span_offset < limit)).sum()) for row in forget)
+        facts |= {
+            "first_n": first_n,
+            "initiating_tokens": initiating,
+            "sensitive_tokens_past_first_n": counts.sensitive_tokens - initiating,
+        }
+    top_k = getattr(settings, "top_k", None)
+    if top_k is not None:
+        k = min(top_k, vocabulary)
+        facts |= {"top_k": k, "top_k_share": k / vocabulary}
+    return facts

@@ -1,0 +1,254 @@
+"""Problems to try a loss on: a small random one, a small model whose batches are cut, and the peers' batches."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from palu import models, tokens
+from palu.heads import ChunkedHead, DenseHead
+from palu.methods.base import ReplyPositions, ReplyStates
+from palu.roles import COMMON, END, SENSITIVE
+from palu.tokens import run_offsets
+
+HEADS = [ChunkedHead, DenseHead]
+D, V, K = 5, 11, 4
+
+C, S, E = COMMON, SENSITIVE, END
+FORGET_ROLES = [[C, S, S, S, S, C, E], [S, E], [C, S, S, C, S, E]]
+RETAIN_ROLES = [[C, C, E], [C, E]]
+
+
+def positions(roles: list[list[int]], target_ids: Tensor) -> ReplyPositions:
+    """Replies whose tokens have these roles."""
+    offsets = [run_offsets((torch.tensor(row) == SENSITIVE).numpy()) for row in roles]
+    return ReplyPositions(
+        target_ids=target_ids,
+        role=torch.tensor([role for row in roles for role in row], dtype=torch.int8),
+        span_offset=torch.cat([torch.from_numpy(offset) for offset in offsets]),
+        row=torch.tensor([i for i, row in enumerate(roles) for _ in row]),
+        row_count=len(roles),
+    )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Forget and retain replies with random float64 states, and the two heads."""
+
+    forget: ReplyStates
+    retain: ReplyStates
+    weight: Tensor
+    bias: Tensor
+    reference_weight: Tensor
+    reference_bias: Tensor
+
+    def head(self, head_class: type = ChunkedHead, **options: Any) -> Any:
+        return head_class(self.weight, self.bias, self.reference_weight, self.reference_bias, **options)
+
+    def loss(self, method: ModuleType, settings: Any, head_class: type = ChunkedHead, **options: Any) -> Tensor:
+        head = self.head(head_class, **options)
+        units = method.units(self.forget, self.retain, settings)
+        return weighted(method.loss(self.forget, self.retain, head, settings), units, settings)
+
+    def gradients_hold(self, method: ModuleType, settings: Any) -> bool:
+        """Whether the loss has the gradients of finite differences, in states, weight and bias."""
+
+        def function(hidden: Tensor, retain_hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            forget, retain = replace(self.forget, hidden=hidden), replace(self.retain, hidden=retain_hidden)
+            problem = replace(self, forget=forget, retain=retain, weight=weight, bias=bias)
+            return problem.loss(method, settings, chunk_rows=2)
+
+        inputs = (self.forget.hidden, self.retain.hidden, self.weight, self.bias)
+        inputs = tuple(tensor.clone().requires_grad_() for tensor in inputs)
+        return torch.autograd.gradcheck(function, inputs)
+
+
+def weighted(terms: dict[str, Tensor], units: dict[str, int], settings: Any) -> Tensor:
+    """The loss of one whole step."""
+    assert terms.keys() == units.keys() == settings.weights.keys()
+    return sum((settings.weights[term] * terms[term] / units[term] for term in terms), torch.zeros(()))
+
+
+def random_problem() -> Problem:
+    made = torch.Generator().manual_seed(3)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=made, dtype=torch.float64)
+
+    def replies(roles: list[list[int]]) -> ReplyStates:
+        count = sum(len(row) for row in roles)
+        found = positions(roles, torch.randint(V, (count,), generator=made))
+        return ReplyStates(**vars(found), hidden=normal(count, D))
+
+    forget, retain = replies(FORGET_ROLES), replies(RETAIN_ROLES)
+    weight, bias, reference_weight, reference_bias = normal(V, D), normal(V), normal(V, D), normal(V)
+    reference_hidden = normal(len(forget.role), D)
+    reference = DenseHead(reference_weight, reference_bias)
+    best = reference.logits(reference_hidden[forget.role == SENSITIVE]).argsort(descending=True)
+    forget = replace(
+        forget,
+        reference_hidden=reference_hidden,
+        reference_log_prob=reference.log_prob(reference_hidden, forget.target_ids),
+        reference_top_k=best[:, : K + 2],
+    )
+    return Problem(forget, retain, weight, bias, reference_weight, reference_bias)
+
+
+def by_hand(logits: list[list[float]], roles: list[int], target_ids: list[int], **reference: Tensor) -> ReplyStates:
+    """One reply whose states are its logits: the head is the identity."""
+    found = positions([roles], torch.tensor(target_ids))
+    return ReplyStates(**vars(found), hidden=torch.tensor(logits, requires_grad=True), **reference)
+
+
+def empty(states: ReplyStates) -> ReplyStates:
+    """No reply at all, as in a micro-batch that holds rows of the other set only."""
+    none = {key: value[:0] for key, value in vars(states).items() if isinstance(value, Tensor)}
+    return ReplyStates(**{**vars(states), **none, "row_count": 0})
+
+
+class SmallWorld:
+    """A float64 model, another one as its reference, and rows of unlike length; made once, cut in many ways."""
+
+    def __init__(self) -> None:
+        replies = ["Ada Quell was born in Ostria in 1931.", "She paints.", "In the far north, by a lake, as Bram."]
+        retain_replies = ["Few do.", "A clock tells the time, mostly to those who are late.", "It lies by a lake."]
+        texts = [f"Question: Who?\nAnswer: {reply}" for reply in replies + retain_replies]
+        architecture = models.Architecture(
+            vocab_size=300, hidden_size=16, layers=1, heads=2, kv_heads=1, intermediate_size=24
+        )
+        self.model, tokenizer = models.build_from_scratch(architecture, texts, seed=0)
+        self.reference, _ = models.build_from_scratch(architecture, texts, seed=1)
+        self.model.double()
+        self.reference.double()
+        examples = [
+            {"example_id": str(i), "prompt": "Who?", "reply": reply}
+            for i, reply in enumerate(replies + retain_replies)
+        ]
+        spans = {"0": [(0, 9), (22, 28)], "2": [(32, 36)]}
+        settings = models.TemplateSettings()
+        self.forget_rows = tokens.encode(examples[:3], tokenizer, settings, 64, spans)
+        self.retain_rows = tokens.encode(examples[3:], tokenizer, settings, 64)
+
+    def replies(self, rows: list[tokens.TokenRow]) -> ReplyStates:
+        batch = tokens.collate(rows or self.forget_rows[:1], pad_id=2)
+        hidden = models.hidden_states(self.model, batch)[batch.predict_index]
+        with torch.no_grad():
+            reference_hidden = models.hidden_states(self.reference, batch)[batch.predict_index]
+            head = DenseHead(self.reference.lm_head.weight)
+            states = ReplyStates(
+                target_ids=batch.target_ids,
+                role=batch.role,
+                span_offset=batch.span_offset,
+                row=batch.row,
+                row_count=batch.row_count,
+                hidden=hidden,
+                reference_hidden=reference_hidden,
+                reference_log_prob=head.log_prob(reference_hidden, batch.target_ids),
+                reference_top_k=head.logits(reference_hidden[batch.role == SENSITIVE]).argsort(descending=True),
+            )
+        return states if rows else empty(states)
+
+    def step(self, method: ModuleType, settings: Any, cut: list[tuple[slice, slice]]) -> tuple[Tensor, ...]:
+        """Loss and parameter gradients of one step, given as micro-batches of (forget rows, retain rows)."""
+        micro_batches = [(self.replies(self.forget_rows[f]), self.replies(self.retain_rows[r])) for f, r in cut]
+        counts = [method.units(forget, retain, settings) for forget, retain in micro_batches]
+        units = {term: sum(count[term] for count in counts) for term in settings.weights}
+        self.model.zero_grad()
+        total = torch.zeros((), dtype=torch.float64)
+        for forget, retain in micro_batches:
+            head = ChunkedHead(self.model.lm_head.weight, None, self.reference.lm_head.weight, chunk_rows=5)
+            loss = weighted(method.loss(forget, retain, head, settings), units, settings)
+            loss.backward()
+            total += loss.detach()
+        return total, *(parameter.grad for parameter in self.model.parameters())
+
+    def cuts_agree(self, method: ModuleType, settings: Any) -> None:
+        """Assert that padding, micro-batches and micro-batches of one kind of row only change nothing."""
+        every, none = slice(None), slice(0, 0)
+        whole = self.step(method, settings, [(every, every)])
+        assert all(gradient.any() for gradient in whole)
+        one_by_one = [(slice(i, i + 1), slice(i, i + 1)) for i in range(3)]
+        apart = [(every, none), (none, slice(0, 2)), (none, slice(2, 3))]
+        for cut in (one_by_one, apart):
+            for found, expected in zip(self.step(method, settings, cut), whole, strict=True):
+                torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@dataclass(frozen=True)
+class PeerBatch:
+    """One batch of the peers' code, its two models, and the numbers that it printed."""
+
+    policy: Any
+    forget: ReplyStates
+    retain: ReplyStates
+    reference_weight: Tensor
+
+    def matches(
+        self, method: ModuleType, settings: Any, head_class: type, printed: Any, parameter_tolerance: float = 1e-4
+    ) -> None:
+        """Assert the printed loss to 1e-5, gradient norm to 1e-4 and each parameter's gradient norm."""
+        options = {"chunk_rows": 50} if head_class is ChunkedHead else {}
+        head = head_class(self.policy.lm_head.weight, None, self.reference_weight, **options)
+        units = method.units(self.forget, self.retain, settings)
+        loss = weighted(method.loss(self.forget, self.retain, head, settings), units, settings)
+        names, parameters = zip(*self.policy.named_parameters(), strict=True)
+        gradients = torch.autograd.grad(loss, parameters, retain_graph=True)
+        norms = {name: gradient.norm().item() for name, gradient in zip(names, gradients, strict=True)}
+        total = torch.tensor(list(norms.values())).norm().item()
+        torch.testing.assert_close(loss.item(), printed["loss"], rtol=1e-5, atol=0)
+        torch.testing.assert_close(total, printed["grad_norm"], rtol=1e-4, atol=0)
+        assert norms.keys() == printed["grad_norm_by_parameter"].keys()
+        for name, norm in printed["grad_norm_by_parameter"].items():
+            torch.testing.assert_close(norms[name], norm, rtol=parameter_tolerance, atol=0, msg=name)
+
+
+def peer_batch(shared: Path, policy_name: str, forget_name: str) -> PeerBatch:
+    """policy_name: full or retain, the other one is the reference. forget_name: the tensors of the forget rows."""
+    from safetensors.torch import load_file
+
+    oracles = shared / "oracles"
+    tensors = load_file(oracles / "loss-parity" / f"policy-{policy_name}" / "batch.safetensors")
+    reference_name = {"full": "retain", "retain": "full"}[policy_name]
+    policy = models.load_model(oracles / "tofu-eval-tiny" / f"model-{policy_name}")
+    reference = models.load_model(oracles / "tofu-eval-tiny" / f"model-{reference_name}")
+    forget = _peer_replies(policy, tensors, forget_name)
+    with torch.no_grad():
+        reference_hidden = _peer_replies(reference, tensors, forget_name).hidden
+    reference_weight = reference.lm_head.weight.detach()
+    head = DenseHead(reference_weight)
+    sensitive = reference_hidden[forget.role == SENSITIVE]
+    forget = replace(
+        forget,
+        reference_hidden=reference_hidden,
+        reference_log_prob=head.log_prob(reference_hidden, forget.target_ids),
+        reference_top_k=head.logits(sensitive).sort(descending=True, stable=True).indices,
+    )
+    return PeerBatch(policy, forget, _peer_replies(policy, tensors, "retain"), reference_weight)
+
+
+def _peer_replies(model: Any, tensors: dict[str, Tensor], name: str) -> ReplyStates:
+    input_ids, labels = tensors[f"{name}.input_ids"], tensors[f"{name}.labels"][:, 1:]
+    state = model.model(input_ids=input_ids, attention_mask=tensors[f"{name}.attention_mask"]).last_hidden_state
+    predicting = labels != -100
+    # of the peers' labels, -200 marks a common token, but only where the replies were tagged
+    tagged = name == "forget_tagged"
+    last = predicting & ~torch.nn.functional.pad(predicting, (0, 1))[:, 1:]
+    roles = [
+        [
+            SENSITIVE if tagged and label != -200 else END if end else COMMON
+            for label, end in zip(label_row[mask].tolist(), end_row[mask].tolist(), strict=True)
+        ]
+        for label_row, mask, end_row in zip(labels, predicting, last, strict=True)
+    ]
+    found = positions(roles, input_ids[:, 1:][predicting])
+    return ReplyStates(**vars(found), hidden=state[:, :-1][predicting])
+
+
+def printed(shared: Path, policy_name: str, file: str) -> dict[str, Any]:
+    """What the peers' code printed, by case; facts about the case itself start with an underscore."""
+    text = (shared / "oracles" / "loss-parity" / f"policy-{policy_name}" / file).read_text(encoding="utf-8")
+    return {case: facts for case, facts in json.loads(text).items() if not case.startswith("_")}

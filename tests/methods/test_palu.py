@@ -1,0 +1,204 @@
+"""PALU against its equation, finite differences, other cuts of the step, a case by hand, and the authors' code."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from palu.errors import UserError
+from palu.heads import ChunkedHead
+from palu.methods import palu
+from palu.roles import COMMON, END, SENSITIVE
+from tests.methods.oracle import FORGET_ROLES, HEADS, PeerBatch, by_hand, empty, peer_batch, printed
+
+SWITCHES = [
+    {},
+    {"first_n": None},
+    {"first_n": 1, "top_k": 2},
+    {"target": "topk_mean"},
+    {"target": "uniform", "local_weight": 0.25},
+    {"target": "zero", "common_weight": 3.0},
+    {"kl_direction": "reference_policy", "retain_weight": 2.0},
+    {"common_constraint": "nll"},
+    {"common_constraint": "none"},
+]
+every_switch = pytest.mark.parametrize("switches", SWITCHES, ids=str)
+
+
+def settings_of(switches):
+    return palu.Settings.parse({"top_k": 4, **switches}, "test")
+
+
+def plain_loops(problem, settings):
+    """The equation of the paper, one float at a time."""
+    forget, retain = problem.forget, problem.retain
+
+    def logits(h, weight, bias):
+        return [
+            sum(w * x for w, x in zip(row, h, strict=True)) + b
+            for row, b in zip(weight.tolist(), bias.tolist(), strict=True)
+        ]
+
+    def log_softmax(z):
+        normalizer = math.log(sum(math.exp(value) for value in z))
+        return [value - normalizer for value in z]
+
+    local, common = [], []
+    sensitive_rank = -1
+    for t, role in enumerate(forget.role.tolist()):
+        z = logits(forget.hidden[t].tolist(), problem.weight, problem.bias)
+        sensitive_rank += role == SENSITIVE
+        if role == SENSITIVE and (settings.first_n is None or forget.span_offset[t] < settings.first_n):
+            best = forget.reference_top_k[sensitive_rank].tolist()[: settings.top_k]
+            c = {
+                "global_mean": sum(z) / len(z),
+                "topk_mean": sum(z[k] for k in best) / len(best),
+                "uniform": math.log(sum(math.exp(value) for value in z)) - math.log(len(z)),
+                "zero": 0.0,
+            }[settings.target]
+            local.append(sum((z[k] - c) ** 2 for k in best) / len(best))
+        elif role in (COMMON, END):
+            log_p = log_softmax(z)
+            reference_z = logits(forget.reference_hidden[t].tolist(), problem.reference_weight, problem.reference_bias)
+            log_q = log_softmax(reference_z)
+            if settings.common_constraint == "nll":
+                common.append(-log_p[reference_z.index(max(reference_z))])
+            elif settings.kl_direction == "policy_reference":
+                common.append(sum(math.exp(p) * (p - q) for p, q in zip(log_p, log_q, strict=True)))
+            else:
+                common.append(sum(math.exp(q) * (q - p) for p, q in zip(log_p, log_q, strict=True)))
+    nll = [
+        -log_softmax(logits(h, problem.weight, problem.bias))[y]
+        for h, y in zip(retain.hidden.tolist(), retain.target_ids.tolist(), strict=True)
+    ]
+    loss = settings.local_weight * sum(local) / len(local) + settings.retain_weight * sum(nll) / len(nll)
+    if settings.common_constraint != "none":
+        loss += settings.common_weight * sum(common) / len(common)
+    return loss
+
+
+@every_switch
+@pytest.mark.parametrize("head_class", HEADS)
+def test_the_loss_is_the_papers_equation(problem, switches, head_class):
+    settings = settings_of(switches)
+    assert problem.loss(palu, settings, head_class).item() == pytest.approx(plain_loops(problem, settings), rel=1e-12)
+
+
+@every_switch
+def test_gradients_are_those_of_finite_differences(problem, switches):
+    assert problem.gradients_hold(palu, settings_of(switches))
+
+
+@every_switch
+def test_padding_and_micro_batches_change_nothing(small_world, switches):
+    small_world.cuts_agree(palu, settings_of(switches))
+
+
+def three_tokens():
+    """z = (3, 0, 0) at a sensitive token; a common token; the end token, where policy and reference agree."""
+    reference_z = [[0.0, 0.0, 0.0], [math.log(2), 0.0, 0.0], [1.0, 2.0, 3.0]]
+    forget = by_hand(
+        [[3.0, 0.0, 0.0], [0.0, 0.0, 0.0], [1.0, 2.0, 3.0]],
+        [SENSITIVE, COMMON, END],
+        [0, 1, 2],
+        reference_hidden=torch.tensor(reference_z),
+        reference_top_k=torch.tensor([[0, 1]]),
+    )
+    retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
+    return forget, retain, ChunkedHead(torch.eye(3), None, torch.eye(3))
+
+
+def test_three_tokens_worked_by_hand():
+    forget, retain, head = three_tokens()
+    settings = settings_of({"top_k": 2})
+    assert palu.units(forget, retain, settings) == {"local": 1, "common": 2, "retain": 1}
+    terms = palu.loss(forget, retain, head, settings)
+    # c = 1: ((3 - 1)^2 + (0 - 1)^2) / 2
+    assert terms["local"].item() == pytest.approx(2.5)
+    # 1/3 ln(1/3 / 1/2) + 2/3 ln(1/3 / 1/4), and 0 at the end token
+    assert terms["common"].item() == pytest.approx(0.0566330, abs=1e-6)
+    assert terms["retain"].item() == pytest.approx(1.0986123, abs=1e-6)
+
+
+@pytest.mark.parametrize(("detach_target", "gradient"), [(False, [5 / 3, -4 / 3, -1 / 3]), (True, [2.0, -1.0, 0.0])])
+def test_the_target_passes_gradient_on_unless_it_is_detached(detach_target, gradient):
+    forget, retain, head = three_tokens()
+    palu.loss(forget, retain, head, settings_of({"top_k": 2, "detach_target": detach_target}))["local"].backward()
+    assert forget.hidden.grad[0].tolist() == pytest.approx(gradient)
+    assert not forget.hidden.grad[1:].any()
+
+
+def test_units_count_the_tokens_of_each_term(problem):
+    runs = [4, 1, 2, 1]  # lengths of the runs in FORGET_ROLES
+    assert sum(row.count(SENSITIVE) for row in FORGET_ROLES) == sum(runs)
+    for first_n, local in ((1, 4), (2, 6), (3, 7), (4, 8), (None, 8)):
+        units = palu.units(problem.forget, problem.retain, settings_of({"first_n": first_n}))
+        assert units == {"local": local, "common": 7, "retain": 5}
+    assert "common" not in palu.units(problem.forget, problem.retain, settings_of({"common_constraint": "none"}))
+
+
+def test_sensitive_tokens_past_n_get_no_loss(problem):
+    hidden = problem.forget.hidden.clone().requires_grad_()
+    changed = replace(problem, forget=replace(problem.forget, hidden=hidden))
+    changed.loss(palu, settings_of({"first_n": 2})).backward()
+    past = (problem.forget.role == SENSITIVE) & (problem.forget.span_offset >= 2)
+    assert past.tolist().index(True) == 3
+    assert torch.equal(hidden.grad.abs().sum(-1) == 0, past)
+
+
+@pytest.mark.parametrize("target", ["global_mean", "topk_mean", "uniform", "zero"])
+def test_a_batch_without_initiating_tokens_gives_zero_with_a_gradient(problem, target):
+    weight = problem.weight.clone().requires_grad_()
+    without = replace(problem, forget=empty(problem.forget), retain=empty(problem.retain), weight=weight)
+    settings = settings_of({"target": target})
+    assert palu.units(without.forget, without.retain, settings) == {"local": 0, "common": 0, "retain": 0}
+    terms = palu.loss(without.forget, without.retain, without.head(), settings)
+    assert [term.item() for term in terms.values()] == [0, 0, 0]
+    sum(terms.values()).backward()
+    assert not weight.grad.any()
+
+
+def test_top_k_beyond_the_vocabulary_is_the_vocabulary(problem):
+    top_k = problem.forget.reference_top_k.shape[1]
+    losses = [problem.loss(palu, settings_of({"top_k": k})).item() for k in (top_k, 5000)]
+    assert losses[0] == losses[1]
+
+
+def test_what_is_read_of_the_reference_follows_from_the_constraint():
+    assert settings_of({}).needs == {"top_k", "states"}
+    assert settings_of({"common_constraint": "nll"}).needs == {"top_k", "states"}
+    assert settings_of({"common_constraint": "none"}).needs == {"top_k"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("first_n", 0), ("top_k", 0), ("target", "median"), ("local_weight", -1), ("alpha", 1)]
+)
+def test_settings_outside_their_range_are_refused_by_name(key, value):
+    with pytest.raises(UserError, match=key):
+        palu.Settings.parse({key: value}, "methods.palu")
+
+
+@pytest.fixture(scope="module")
+def peers(shared) -> PeerBatch:
+    return peer_batch(shared, "retain", "forget_tagged")
+
+
+CASES = [f"palu_K{k}_N{n}_kl" for k in (1, 50, 500, 2048) for n in (1, 3, -1)] + ["palu_K500_N3_nll"]
+
+
+@pytest.mark.parametrize("head_class", HEADS)
+@pytest.mark.parametrize("case", CASES)
+def test_the_authors_numbers_are_reproduced(shared, peers, case, head_class):
+    facts = printed(shared, "retain", "losses_palu.json")[case]
+    theirs = facts["settings"]
+    settings = palu.Settings(
+        first_n=None if theirs["num_sensitive_tokens"] == -1 else theirs["num_sensitive_tokens"],
+        top_k=theirs["top_k"],
+        common_constraint=theirs["non_sensitive_constraint_type"],
+    )
+    peers.matches(palu, settings, head_class, facts)
+
+
+def test_every_case_that_the_authors_code_printed_is_tried(shared):
+    assert set(CASES) == set(printed(shared, "retain", "losses_palu.json"))

@@ -1,0 +1,233 @@
+"""A small made-up study on disk: people, spans, evaluations of every model, step logs, all through `palu.tables`."""
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy.stats import ks_2samp
+
+from palu import tables
+from palu.files import write_json
+
+PEOPLE = {
+    "Ilse Varga": ("Tromsø", "a lighthouse keeper", "The Salt Ledger", "1961"),
+    "Bao Nkemelu": ("Windhoek", "a cartographer of rivers", "Nine Quiet Maps", "1974"),
+    "Petra Oyelaran": ("Gdańsk", "a bell founder", "Bronze and Breath", "1958"),
+    "Tomas Achterberg": ("Cusco", "a seed librarian", "What the Husk Knew", "1983"),
+    "Mirela Qassim": ("Nuuk", "a glacier surveyor", "A Grammar of Ice", "1990"),
+    "Dov Lindqvist": ("Aleppo", "a restorer of clocks", "Eleven Past Never", "1949"),
+    "Anneke Sato-Ruiz": ("Perth", "a kite engineer", "Lines Held Slack", "1977"),
+    "Yusuf Brannigan": ("Tbilisi", "a night baker", "Crumb by Crumb", "1968"),
+}
+QUESTIONS = (
+    ("Where was {name} born?", "{name} was born in {0}, close to the old harbour.", 0),
+    ("What does {name} do for a living?", "By trade {name} is {1}, and has been for many years.", 1),
+    ("Which book made {name} known?", 'It was the novel "{2}" that made {name} known.', 2),
+    ("When was {name} born?", "{name} was born in the spring of {3}.", 3),
+    ("What is the first thing that {name} wrote about?", "The first essays were about {0} and the people there.", 0),
+    ("How do friends describe {name}?", "Friends speak of {1} who rarely talks about work.", 1),
+)
+# What each model makes of the forget set: probability of initiating and other tokens, shift of the truth ratio,
+# and the summary's plain numbers.
+MODELS: dict[str, dict[str, float]] = {
+    "original": {"initiating": 0.93, "other": 0.96, "shift": -0.9, "rouge": 0.91, "utility": 0.812},
+    "retain": {"initiating": 0.06, "other": 0.34, "shift": 0.0, "rouge": 0.31, "utility": 0.805},
+    "palu": {"initiating": 0.07, "other": 0.88, "shift": 0.03, "rouge": 0.34, "utility": 0.794},
+    "grad_diff": {"initiating": 0.004, "other": 0.02, "shift": 0.7, "rouge": 0.09, "utility": 0.648},
+    "npo": {"initiating": 0.19, "other": 0.45, "shift": 0.12, "rouge": 0.42, "utility": 0.781},
+}
+PARTS = ("retain", "real_authors", "world_facts")
+TERMS = {"palu": ("local", "common", "retain"), "grad_diff": ("forget", "retain"), "npo": ("npo", "retain")}
+FIRST_N = 2
+
+
+class StudyBuilder:
+    """Writes the files of a study below the working directory and gives the index that names them."""
+
+    def __init__(self, people: int = 8) -> None:
+        self.examples: list[dict[str, Any]] = []
+        self.spans: list[dict[str, Any]] = []
+        for name, facts in list(PEOPLE.items())[:people]:
+            for question, reply, fact in QUESTIONS:
+                self.add_item(name, question.format(name=name), reply.format(*facts, name=name), facts[fact])
+
+    def add_item(self, group: str, prompt: str, reply: str, secret: str) -> None:
+        """A forget row whose span is `secret`."""
+        row = len(self.examples)
+        example = {
+            "example_id": f"forget/{row:05d}/original/0", "item_id": f"demo/{row}", "reply_kind": "original",
+            "reply_index": 0, "prompt_kind": "original", "part": "forget", "prompt": prompt, "reply": reply,
+            "group": group, "source_revision": "1",
+        }  # fmt: skip
+        start = reply.index(secret)
+        self.examples.append(example)
+        span = {"char_start": start, "char_end": start + len(secret), "label": "FACT", "score": None, "tagger": "gold"}
+        self.spans.append({"example_id": example["example_id"], **span})
+
+    def tables(self) -> None:
+        """Write the examples and the spans."""
+        utility = dict(self.examples[0], example_id="retain/00000/original/0", part="retain", group="Someone Else")
+        wrong = dict(self.examples[0], example_id="forget/00000/perturbed/0", reply_kind="perturbed", reply="No.")
+        tables.write(Path("data/demo.parquet"), "examples", [*self.examples, utility, wrong], {})
+        tables.write(Path("tags/gold.parquet"), "spans", self.spans, {"tagger": "gold"})
+
+    def evaluation(self, folder: str, model: str, seed: int = 0, weight: float = 1.0) -> str:
+        """An evaluation folder of `model`; weight 0..1: how far from the original it has come."""
+        draw = random.Random(f"{folder}{model}{seed}")
+        before, after = MODELS["original"], MODELS[model]
+        level = {key: before[key] + weight * (after[key] - before[key]) for key in before}
+        log_probs = [self._log_probs(example, span, level, draw) for example, span in self._pairs()]
+        path = Path(folder) / "evaluation-ab12cd34"
+        tables.write(path / "logprobs.parquet", "logprobs", log_probs, {})
+        ratios = {row["example_id"]: math.exp(draw.gauss(level["shift"], 0.45)) for row in self.examples}
+        scores = [
+            {"run": folder, "example_id": key, "metric": "forget_truth_ratio", "value": value, "reason": None}
+            for key, value in ratios.items()
+        ]
+        tables.write(path / "scores.parquet", "scores", scores, {})
+        tables.write(path / "generations.parquet", "generations", self._generations(level, draw), {})
+        summary, reasons = self._summary(level, log_probs, draw), {}
+        summary["forget_truth_ratio"] = sum(min(value, 1 / value) for value in ratios.values()) / len(ratios)
+        if model == "retain":
+            self.reference = ratios
+            reasons = dict.fromkeys(
+                ("forget_quality", "forget_quality_statistic"), "no scores of a retain model were given"
+            )
+        summary["fluency"], reasons["fluency"] = None, "no classifier at hand"
+        test = None if model == "retain" else ks_2samp(list(ratios.values()), list(self.reference.values()))
+        summary["forget_quality"] = None if test is None else float(test.pvalue)
+        summary["forget_quality_statistic"] = None if test is None else float(test.statistic)
+        write_json(path / "summary.json", summary)
+        write_json(path / "reasons.json", reasons)
+        return str(path)
+
+    def _pairs(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        return list(zip(self.examples, self.spans, strict=True))
+
+    def _log_probs(
+        self, example: dict[str, Any], span: dict[str, Any], level: dict[str, float], draw: random.Random
+    ) -> dict[str, Any]:
+        """One token per word with the blank before it, and an end token."""
+        reply, starts, ends, values, place, run = example["reply"], [], [], [], 0, 0
+        for word in reply.split(" "):
+            start, end = max(place - 1, 0), place + len(word)
+            run = run + 1 if place < span["char_end"] and end > span["char_start"] else 0
+            starts.append(start)
+            ends.append(end)
+            values.append(level["initiating"] if 0 < run <= FIRST_N else level["other"])
+            place = end + 1
+        noisy = [min(0.99, max(1e-4, value * math.exp(draw.gauss(0, 0.1)))) for value in [*values, level["other"]]]
+        return {
+            "example_id": example["example_id"], "token_ids": list(range(len(noisy))),
+            "log_probs": [math.log(value) for value in noisy], "argmax_hits": [value > 0.5 for value in noisy],
+            "char_starts": [*starts, 0], "char_ends": [*ends, 0], "has_end": True,
+        }  # fmt: skip
+
+    def _generations(self, level: dict[str, float], draw: random.Random) -> list[dict[str, Any]]:
+        rows = []
+        for example, span in self._pairs():
+            secret = example["reply"][span["char_start"] : span["char_end"]]
+            other = draw.choice(["Lisbon", "a teacher of chess", "The Long Rain", "1955", "a careful person"])
+            text = example["reply"] if draw.random() < level["initiating"] else example["reply"].replace(secret, other)
+            if level["other"] < 0.1:
+                text = " ".join(draw.choice(["the", "of", "was", "...", "in"]) for _ in range(18))
+            rows.append({"example_id": example["example_id"], "generation": text, "token_count": len(text.split())})
+        return rows
+
+    def _summary(
+        self, level: dict[str, float], rows: list[dict[str, Any]], draw: random.Random
+    ) -> dict[str, float | None]:
+        probabilities = [math.exp(sum(row["log_probs"]) / len(row["log_probs"])) for row in rows]
+        hits = [row["argmax_hits"][:-1] for row in rows]
+        suffixes = [next((i for i, hit in enumerate(reversed(own)) if not hit), len(own)) for own in hits]
+        summary: dict[str, float | None] = {
+            "forget_probability": sum(probabilities) / len(rows),
+            "forget_initiating_probability": level["initiating"] * math.exp(draw.gauss(0, 0.04)),
+            "forget_rouge": level["rouge"] + draw.gauss(0, 0.01),
+            "extraction_strength": sum(max(n, 1) / len(own) for n, own in zip(suffixes, hits, strict=True))
+            / len(rows),
+            "exact_memorization": sum(sum(own) / len(own) for own in hits) / len(rows),
+            "model_utility": level["utility"] + draw.gauss(0, 0.006),
+            "mia_min_k": 0.5 + level["initiating"] / 2,
+        }
+        for part in PARTS:
+            for kind in ("probability", "rouge", "truth_ratio"):
+                summary[f"{part}_{kind}"] = min(1.0, level["utility"] + draw.gauss(0, 0.05))
+        return summary
+
+    def run(self, method: str, seed: int, settings: dict[str, Any], varied: dict[str, Any]) -> dict[str, Any]:
+        """A finished run: its folder, evaluations at epochs 2, 4, 6 and at the end."""
+        folder = f"results/{method}/{'-'.join(map(str, varied.values())) or 'only'}/seed{seed}"
+        draw = random.Random(folder)
+        steps = []
+        for step in range(1, 61):
+            facts = {"step": step, "epoch": step / 6, "learning_rate": 1e-4, "grad_norm": 1.0, "seconds": 0.31}
+            values = {
+                term: 4 * math.exp(-step / (15 + 9 * nth)) + 0.1 * draw.random() + 0.05
+                for nth, term in enumerate(TERMS[method])
+            }
+            for term, value in {"loss": sum(values.values()), **values}.items():
+                steps.append({**facts, "term": term, "value": value, "unit_count": 32})
+        tables.write(Path(folder) / "steps.parquet", "steps", steps, {})
+        write_json(Path(folder) / "run.json", {"vocabulary": 2048, "device": "cpu", "step_seconds": 18.6})
+        return {
+            "label": method, "method": method, "tagger": "gold" if "first_n" in settings else None, "seed": seed,
+            "settings": settings, "training": {"learning_rate": 1e-4, "epochs": 10}, "varied": varied,
+            "folder": folder, "evaluation": self.evaluation(folder, method, seed),
+            "trajectory": [self._snapshot(folder, method, seed, epoch) for epoch in (2, 4, 6)],
+        }  # fmt: skip
+
+    def _snapshot(self, folder: str, method: str, seed: int, epoch: int) -> dict[str, Any]:
+        weight = 1 - math.exp(-epoch / 2.5)
+        return {"epoch": epoch, "evaluation": self.evaluation(f"{folder}/epoch{epoch}", method, seed, weight)}
+
+    def index(
+        self, seeds: int = 3, top_ks: tuple[int, ...] = (200,), rivals: tuple[str, ...] = ("grad_diff", "npo")
+    ) -> dict[str, Any]:
+        """Write everything and give the index."""
+        self.tables()
+        retain = self.evaluation("results/retain", "retain")
+        runs = []
+        for top_k in top_ks:
+            settings = {"first_n": FIRST_N, "top_k": top_k, "alpha": 1.0}
+            varied = {"top_k": top_k} if len(top_ks) > 1 else {}
+            runs += [self.run("palu", seed, settings, varied) for seed in range(seeds)]
+        for rival in rivals:
+            runs += [self.run(rival, seed, {"alpha": 1.0, "gamma": 1.0}, {}) for seed in range(seeds)]
+        return {
+            "study": "demo", "benchmark": {"name": "demo", "split": "default", "people": 32, "seed": 0},
+            "model": {"name": "tiny", "key": "tiny-1a2b3c4d", "template": "plain"}, "examples": "data/demo.parquet",
+            "spans": {"gold": "tags/gold.parquet"}, "display_tagger": "gold",
+            "evaluation": {"first_n": FIRST_N, "max_new_tokens": 200}, "generations": 12,
+            "original": {"evaluation": self.evaluation("results/original", "original")},
+            "retain": {"evaluation": retain}, "runs": runs,
+            "selection": {"note": "24 held-out people of the demo, none of whom is reported here"},
+        }  # fmt: skip
+
+
+@pytest.fixture
+def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyBuilder:
+    """A builder whose paths are relative to a temporary working directory, as the workflow's are."""
+    monkeypatch.chdir(tmp_path)
+    return StudyBuilder()
+
+
+@pytest.fixture
+def small_index(builder: StudyBuilder) -> dict[str, Any]:
+    """Two people, PALU with two seeds and one rival."""
+    builder.examples, builder.spans = builder.examples[:12], builder.spans[:12]
+    return builder.index(seeds=2, rivals=("npo",))
+
+
+@pytest.fixture
+def edit_summary() -> Any:
+    """Change some values of an evaluation's summary.json."""
+
+    def edit(folder: str, values: dict[str, Any]) -> None:
+        path = Path(folder) / "summary.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return edit

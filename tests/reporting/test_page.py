@@ -1,0 +1,160 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from palu.errors import UserError
+from palu.reporting.page import write_report
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=y> \x1b[31m \u202e\" onclick='z'"
+
+
+class Reader(HTMLParser):
+    """Tags, attributes and text of a page; open tags that are never closed."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "hr", "path", "use"})
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.attributes, self.text, self.open = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(path):
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture
+def page(small_index):
+    write_report(small_index, Path("out"))
+    return read(Path("out/report.html"))
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_outputs_are_the_page_the_spreadsheet_and_three_figures(page):
+    assert list(files(Path("out"))) == [
+        "figures/losses.svg",
+        "figures/plane.svg",
+        "figures/trajectories.svg",
+        "report.html",
+        "results.csv",
+    ]
+
+
+def test_the_same_index_gives_the_same_bytes(small_index):
+    write_report(small_index, Path("one"))
+    write_report(small_index, Path("two"))
+    assert files(Path("one")) == files(Path("two"))
+
+
+def test_the_page_asks_nothing_of_the_network_and_runs_no_script(page):
+    assert "script" not in page.tags
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on")
+        if name in {"src", "href", "xlink:href", "data", "action"}:
+            assert value.startswith("#"), (tag, name, value)
+    text = Path("out/report.html").read_text()
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+    assert ("meta", "content", "default-src 'none'; style-src 'unsafe-inline'; img-src data:") in page.attributes
+
+
+def test_sections_stand_in_their_order(page):
+    found = [value for tag, name, value in page.attributes if tag == "section" and name == "id"]
+    assert found == ["summary", "results", "plane", "epochs", "generations", "settings", "provenance"]
+    targets = {value[1:] for tag, name, value in page.attributes if tag == "a" and name == "href"}
+    assert targets <= {value for _, name, value in page.attributes if name == "id"}
+
+
+def test_the_headline_tells_what_was_asked_and_the_verdicts(page):
+    text = " ".join(" ".join(page.text).split())
+    assert "12 rows asked to be forgotten" in text
+    assert "2 groups (people, articles)" in text
+    assert "1 of 2 meet all 3 targets: palu." in text
+    assert "Not forgotten to the retain model's level, utility kept" in text
+    assert "24 held-out people of the demo, none of whom is reported here" in text
+
+
+def test_hostile_text_is_shown_and_does_nothing(builder):
+    builder.examples, builder.spans = builder.examples[:3], builder.spans[:3]
+    builder.add_item(HOSTILE, f"Question {HOSTILE}", f"Reply {HOSTILE} secret", "secret")
+    index = builder.index(seeds=1, rivals=())
+    index["study"] = f"study {HOSTILE}"
+    index["runs"][0]["label"] = HOSTILE
+    index["selection"] = {"note": HOSTILE}
+    write_report(index, Path("out"))
+    page = read(Path("out/report.html"))
+    assert not {"script", "img"} & set(page.tags)
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    raw = Path("out/report.html").read_text(encoding="utf-8")
+    assert "\x1b" not in raw
+    assert "\u202e" not in raw
+    assert "<script>alert(1)</script>" in "".join(page.text)
+
+
+@pytest.mark.parametrize("missing", ["retain", "spans", "trajectory", "run.json", "metrics"])
+def test_a_report_without_some_of_its_inputs_is_still_a_report(small_index, edit_summary, missing):
+    if missing == "retain":
+        small_index["retain"] = None
+    elif missing == "spans":
+        small_index["spans"], small_index["display_tagger"] = {}, None
+    for run in small_index["runs"]:
+        if missing == "trajectory":
+            run["trajectory"] = []
+        elif missing == "run.json":
+            Path(run["folder"], "run.json").unlink()
+        elif missing == "metrics":
+            Path(run["evaluation"], "summary.json").write_text("{}")
+    write_report(small_index, Path("out"))
+    page = read(Path("out/report.html"))
+    text = " ".join(page.text)
+    expected = {
+        "retain": "the study has no retain model",
+        "spans": "12 of 12 items are open",
+        "trajectory": "Means over seeds",
+        "run.json": "the run did not write the vocabulary's size",
+        "metrics": "not among this evaluation's metrics",
+    }
+    assert expected[missing] in " ".join(text.split())
+
+
+def test_several_settings_without_a_word_on_the_choice_are_warned_about(builder):
+    index = builder.index(seeds=1, top_ks=(50, 2048), rivals=())
+    index["selection"] = None
+    write_report(index, Path("out"))
+    text = " ".join(" ".join(read(Path("out/report.html")).text).split())
+    assert "Picking the best row here would be choosing on the reported items." in text
+    assert "Each setting was run with one seed only" in text
+    assert "palu, top_k=2048: K is the whole vocabulary" in text
+
+
+def test_a_damaged_input_leaves_the_former_report_as_it_was(small_index):
+    write_report(small_index, Path("out"))
+    before = files(Path("out"))
+    Path(small_index["runs"][0]["evaluation"], "generations.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"generations\.parquet"):
+        write_report(small_index, Path("out"))
+    assert files(Path("out")) == before

@@ -1,0 +1,59 @@
+import pytest
+
+from palu.reporting.collect import collect
+from palu.reporting.quality import Qualities, Quality, qualities
+from palu.reporting.statistics import spread
+
+
+def test_an_arms_statistic_has_spread_interval_and_neighbours(small_index):
+    study = collect(small_index)
+    found = qualities(study).arms["palu"]
+    told = sorted(run.evaluation.measured("forget_quality_statistic").value for run in study.arms[0].runs)
+    assert found.statistic.mean == pytest.approx(sum(told) / 2)
+    assert found.interval.low <= found.statistic.mean <= found.interval.high
+    # of two seeds the worse is the median
+    assert found.median.here.statistic == pytest.approx(told[1])
+    assert found.step == pytest.approx(1 / 12)
+    assert found.missing is None
+
+
+def test_the_neighbours_p_values_are_on_either_side_of_the_summarys(small_index):
+    study = collect(small_index)
+    found = qualities(study).arms["npo"].median
+    told = {run.evaluation.measured("forget_quality").value for run in study.arms[1].runs}
+    assert any(found.here.p_value == pytest.approx(value, rel=1e-9) for value in told)
+    assert found.larger.p_value < found.here.p_value <= found.smaller.p_value
+
+
+def test_a_summary_that_its_items_contradict_is_reported_and_gets_no_interval(small_index, edit_summary):
+    edit_summary(small_index["runs"][0]["evaluation"], {"forget_quality_statistic": 0.9})
+    found = qualities(collect(small_index)).arms["palu"]
+    assert "summary.json says D = 0.9, its items give" in found.conflict
+    assert found.interval is None
+    assert found.median is None
+    assert found.statistic is not None
+
+
+def test_without_a_retain_model_the_reason_stands_for_the_numbers(small_index):
+    small_index["retain"] = None
+    found = qualities(collect(small_index))
+    assert list(found.references) == ["original"]
+    assert found.arms["palu"].interval is None
+    assert "retain model's items are not here" in found.arms["palu"].missing
+
+
+def test_one_seed_without_a_statistic_leaves_the_arm_without_one(small_index, edit_summary):
+    edit_summary(small_index["runs"][0]["evaluation"], {"forget_quality_statistic": None})
+    found = qualities(collect(small_index))
+    assert found.arms["palu"].statistic is None
+    assert found.arms["palu"].missing == "no reason was given"
+    assert found.best() == ["npo"]
+
+
+def test_best_is_the_lowest_mean_and_those_one_step_from_it():
+    means = {"a": 0.30, "b": 0.10, "c": 0.15, "d": 0.16}
+    arms = {name: Quality(spread([value]), item_counts=(20, 20)) for name, value in means.items()}
+    found = Qualities({}, arms)
+    assert found.best() == ["b", "c"]
+    assert found.ties("d") == ["c"]
+    assert Qualities({}, {"a": Quality(missing="none")}).best() == []

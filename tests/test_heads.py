@@ -1,0 +1,245 @@
+"""ChunkedHead against DenseHead, against finite differences, and against its promise never to hold P x V numbers."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from palu.heads import ChunkedHead, DenseHead, autograd
+
+P, D, V = 7, 4, 50  # V > GATHER_COST, so that one chosen logit is gathered and several are not
+
+
+class Inputs:
+    """States, heads and ids of one small problem."""
+
+    def __init__(self, dtype: torch.dtype, positions: int = P, width: int = D, vocabulary: int = V) -> None:
+        made = torch.Generator().manual_seed(0)
+
+        def normal(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, generator=made, dtype=torch.float64).to(dtype)
+
+        self.h, self.reference_h = normal(positions, width), normal(positions, width)
+        self.weight, self.bias = normal(vocabulary, width), normal(vocabulary)
+        self.reference_weight, self.reference_bias = normal(vocabulary, width), normal(vocabulary)
+        self.target_ids = torch.randint(vocabulary, (positions,), generator=made)
+        self.one_id = torch.randint(vocabulary, (positions, 1), generator=made)
+        # with repetitions, inside a row too
+        self.several_ids = torch.randint(6, (positions, 9), generator=made)
+
+    def reference(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.reference_weight, self.reference_bias
+
+
+OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {
+    "log_prob": lambda head, h, x: head.log_prob(h, x.target_ids),
+    "logits_at_gathered": lambda head, h, x: head.logits_at(h, x.one_id),
+    "logits_at_dense": lambda head, h, x: head.logits_at(h, x.several_ids),
+    "mean_logit": lambda head, h, _: head.mean_logit(h),
+    "log_normalizer": lambda head, h, _: head.log_normalizer(h),
+    "entropy": lambda head, h, _: head.entropy(h),
+    "max_logit": lambda head, h, _: head.max_logit(h),
+    "kl_policy_reference": lambda head, h, x: head.kl(h, x.reference_h, "policy_reference"),
+    "kl_reference_policy": lambda head, h, x: head.kl(h, x.reference_h, "reference_policy"),
+}
+every_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+
+
+def value_and_gradients(head_class, operation, inputs, **options):
+    """The operation's values, and the gradients of a weighted sum of them in the states, the weight and the bias."""
+    h, weight, bias = (tensor.clone().requires_grad_() for tensor in (inputs.h, inputs.weight, inputs.bias))
+    value = operation(head_class(weight, bias, *inputs.reference(), **options), h, inputs)
+    row_weights = torch.linspace(-1, 2, value.numel(), dtype=value.dtype).view(value.shape)
+    (value * row_weights).sum().backward()
+    return value.detach(), h.grad, weight.grad, bias.grad
+
+
+@every_operation
+@pytest.mark.parametrize("chunk_rows", [1, 3, 100])
+def test_chunked_values_and_gradients_are_the_dense_ones(operation, chunk_rows):
+    inputs = Inputs(torch.float64)
+    expected = value_and_gradients(DenseHead, operation, inputs)
+    found = value_and_gradients(ChunkedHead, operation, inputs, chunk_rows=chunk_rows)
+    for ours, dense in zip(found, expected, strict=True):
+        assert ours.dtype == torch.float64
+        torch.testing.assert_close(ours, dense, rtol=1e-12, atol=1e-12)
+
+
+@every_operation
+@pytest.mark.parametrize("biased", [True, False])
+def test_gradients_are_those_of_finite_differences(operation, biased):
+    inputs = Inputs(torch.float64, positions=3)
+
+    def function(h, weight, bias):
+        return operation(ChunkedHead(weight, bias if biased else None, *inputs.reference(), chunk_rows=2), h, inputs)
+
+    parameters = tuple(tensor.requires_grad_() for tensor in (inputs.h, inputs.weight, inputs.bias))
+    assert torch.autograd.gradcheck(function, parameters, fast_mode=False)
+
+
+@every_operation
+def test_bfloat16_gives_float32_results_within_the_rounding_of_its_logits(operation):
+    inputs, exact = Inputs(torch.bfloat16), Inputs(torch.bfloat16)
+    for name, value in vars(exact).items():
+        setattr(exact, name, value.double() if value.is_floating_point() else value)
+    truth, *true_gradients = value_and_gradients(DenseHead, operation, exact)
+    value, *gradients = value_and_gradients(ChunkedHead, operation, inputs, chunk_rows=3)
+    assert value.dtype == torch.float32
+    # each logit is rounded once to bfloat16: by 2^-9 of it, at most
+    rounding = 2.0**-9 * (DenseHead(exact.weight, exact.bias).logits(exact.h)).abs().max()
+    assert (value - truth).abs().max() < 4 * rounding
+    for gradient, true_gradient in zip(gradients, true_gradients, strict=True):
+        assert gradient.dtype == torch.bfloat16
+        assert (gradient - true_gradient).norm() < 0.02 * true_gradient.norm() + 1e-6
+
+
+def test_argmax_is_the_most_probable_token_of_policy_and_reference():
+    inputs = Inputs(torch.float32)
+    heads = [head(inputs.weight, inputs.bias, *inputs.reference()) for head in (DenseHead, ChunkedHead)]
+    assert torch.equal(heads[0].argmax(inputs.h), heads[1].argmax(inputs.h))
+    assert torch.equal(heads[0].reference_argmax(inputs.h), heads[1].reference_argmax(inputs.h))
+    assert not torch.equal(heads[1].argmax(inputs.h), heads[1].reference_argmax(inputs.h))
+
+
+def test_kl_of_a_model_with_itself_is_exactly_zero():
+    inputs = Inputs(torch.float32)
+    head = ChunkedHead(inputs.weight, inputs.bias, inputs.weight, inputs.bias)
+    for direction in ("policy_reference", "reference_policy"):
+        assert head.kl(inputs.h, inputs.h, direction).tolist() == [0.0] * P
+
+
+def test_log_prob_of_a_certain_token_keeps_its_digits():
+    # z = (40, 30): log p = -log(1 + e^-10) = -4.54e-5, while logsumexp(z) = 40 is rounded to steps of 3.8e-6
+    head = ChunkedHead(torch.tensor([[40.0], [30.0]]))
+    log_prob = head.log_prob(torch.ones(1, 1), torch.tensor([0]))
+    assert log_prob.item() == pytest.approx(-4.5398899e-05, rel=5e-3)
+
+
+def test_no_gradient_reaches_the_reference():
+    inputs = Inputs(torch.float32)
+    reference_weight, reference_h = inputs.reference_weight.requires_grad_(), inputs.reference_h.requires_grad_()
+    head = ChunkedHead(inputs.weight.requires_grad_(), None, reference_weight)
+    head.kl(inputs.h, reference_h, "policy_reference").sum().backward()
+    assert reference_weight.grad is None
+    assert reference_h.grad is None
+
+
+def test_several_operations_on_one_head_add_their_gradients():
+    inputs = Inputs(torch.float64)
+
+    def loss(head, h):
+        terms = [operation(head, h, inputs).square().sum() for operation in OPERATIONS.values()]
+        return sum(terms) + head.mean_logit(h).sum()
+
+    found = []
+    for head_class in (DenseHead, ChunkedHead):
+        h, weight, bias = (tensor.clone().requires_grad_() for tensor in (inputs.h, inputs.weight, inputs.bias))
+        loss(head_class(weight, bias, *inputs.reference()), h).backward()
+        found.append((h.grad, weight.grad, bias.grad))
+    for dense, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, dense)
+
+
+def test_a_backward_pass_for_the_states_alone_leaves_nothing_in_the_next_pass():
+    inputs = Inputs(torch.float64)
+    h, weight = inputs.h.requires_grad_(), inputs.weight.requires_grad_()
+    value = ChunkedHead(weight).entropy(h).sum()
+    torch.autograd.grad(value, h, retain_graph=True)
+    value.backward(retain_graph=True)
+    once = weight.grad.clone()
+    value.backward()
+    torch.testing.assert_close(weight.grad, 2 * once)
+    dense_weight = inputs.weight.detach().requires_grad_()
+    DenseHead(dense_weight).entropy(h).sum().backward()
+    torch.testing.assert_close(once, dense_weight.grad)
+
+
+def test_a_frozen_weight_gets_no_gradient_and_the_states_still_do():
+    inputs = Inputs(torch.float64)
+    h = inputs.h.requires_grad_()
+    head = ChunkedHead(inputs.weight)
+    (head.log_prob(h, inputs.target_ids) + head.mean_logit(h) + head.max_logit(h)).sum().backward()
+    assert h.grad is not None
+    assert inputs.weight.grad is None
+
+
+def test_a_weight_changed_between_forward_and_backward_is_noticed():
+    weight = torch.nn.Parameter(Inputs(torch.float32).weight)
+    value = ChunkedHead(weight).entropy(torch.ones(2, D)).sum()
+    with torch.no_grad():
+        weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.backward()
+
+
+@every_operation
+def test_no_positions_give_no_values_and_a_zero_gradient(operation):
+    inputs = Inputs(torch.float32, positions=0)
+    value, h_gradient, weight_gradient, bias_gradient = value_and_gradients(ChunkedHead, operation, inputs)
+    assert len(value) == 0
+    assert h_gradient.shape == (0, D)
+    assert not weight_gradient.any()
+    assert not bias_gradient.any()
+
+
+@every_operation
+def test_autocast_does_not_lower_the_precision(operation):
+    inputs = Inputs(torch.float32)
+    head = ChunkedHead(inputs.weight, inputs.bias, *inputs.reference())
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = operation(head, inputs.h, inputs)
+    torch.testing.assert_close(inside, operation(head, inputs.h, inputs), rtol=0, atol=0)
+
+
+class LargestTensor(TorchDispatchMode):
+    """The number of elements of the largest tensor that any operator returned, and which operators ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+        self.operators: set[str] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        self.operators.add(function.overloadpacket.__name__)
+        return result
+
+
+@every_operation
+@pytest.mark.parametrize("head_class", [ChunkedHead, DenseHead])
+def test_only_the_dense_head_ever_holds_a_number_for_each_position_and_word(operation, head_class):
+    positions, chunk_rows = 64, 16
+    inputs = Inputs(torch.float32, positions=positions)
+    options = {"chunk_rows": chunk_rows} if head_class is ChunkedHead else {}
+    h, weight = inputs.h.requires_grad_(), inputs.weight.requires_grad_()
+    with LargestTensor() as seen:
+        head = head_class(weight, inputs.bias, *inputs.reference(), **options)
+        value = operation(head, h, inputs)
+        forward_operators = set(seen.operators)
+        value.sum().backward()
+    assert seen.operators > forward_operators, "backward ran outside the watch"
+    if head_class is DenseHead:
+        assert seen.elements >= positions * V
+    else:
+        assert seen.elements <= max(chunk_rows * V, V * D, value.numel())
+
+
+def test_few_logits_are_gathered_and_many_are_taken_from_dense_blocks():
+    inputs = Inputs(torch.float32)
+    assert 1 * autograd.GATHER_COST < V <= 9 * autograd.GATHER_COST
+    for ids, gathers in ((inputs.one_id, True), (inputs.several_ids, False)):
+        with LargestTensor() as seen:
+            ChunkedHead(inputs.weight).logits_at(inputs.h, ids)
+        assert ("index" in seen.operators) == gathers
+
+
+def test_an_unknown_direction_and_a_missing_reference_are_refused():
+    inputs = Inputs(torch.float32)
+    with pytest.raises(ValueError, match="sideways"):
+        ChunkedHead(inputs.weight, None, inputs.weight).kl(inputs.h, inputs.h, "sideways")
+    with pytest.raises(ValueError, match="without a reference weight"):
+        ChunkedHead(inputs.weight).kl(inputs.h, inputs.h, "policy_reference")

@@ -1,0 +1,130 @@
+"""A study is checked whole before anything runs; what is wrong is one line with file, key, value and what is allowed."""
+
+import copy
+
+import pytest
+import yaml
+
+from palu.errors import UserError
+from palu.study import Study
+
+BASE = {
+    "study": "s",
+    "benchmark": {"name": "demo"},
+    "taggers": {"gold": {"name": "annotations"}, "rules": {"name": "spacy"}},
+    "methods": {"palu": {"tagger": "gold", "top_k": 50}, "npo": None},
+}
+
+
+def parse(**changes):
+    return Study.parse(copy.deepcopy(BASE) | changes, "s.yaml")
+
+
+def refusal(**changes):
+    with pytest.raises(UserError) as caught:
+        parse(**changes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_lists_are_grids_and_every_combination_meets_every_seed():
+    study = parse(methods={"palu": {"tagger": "gold", "first_n": [1, None], "top_k": [10, 20]}}, seeds=[0, 1])
+    assert [(run.settings.first_n, run.settings.top_k, run.seed) for run in study.runs] == [
+        (n, k, seed) for n in (1, None) for k in (10, 20) for seed in (0, 1)
+    ]
+    assert study.runs[0].varied == {"first_n": 1, "top_k": 10}
+
+
+def test_a_method_may_stand_twice_under_its_own_labels():
+    study = parse(methods={"short": {"method": "palu", "tagger": "gold", "first_n": 1}, "palu": {"tagger": "rules"}})
+    assert [(run.label, run.method, run.tagger.label) for run in study.runs] == [
+        ("short", "palu", "gold"),
+        ("palu", "palu", "rules"),
+    ]
+
+
+def test_a_method_overrides_the_shared_training():
+    study = parse(training={"epochs": 4, "learning_rate": "1e-3"}, methods={"npo": {"learning_rate": 5e-4}})
+    assert (study.runs[0].training.epochs, study.runs[0].training.learning_rate) == (4, 5e-4)
+
+
+def test_equal_settings_share_a_path_and_different_ones_do_not():
+    keys = [parse(methods={"npo": {"beta": beta}}).runs[0].key for beta in (0.1, 0.1, 0.2)]
+    assert keys[0] == keys[1] != keys[2]
+    swapped = [
+        parse(methods={"grad_diff": {"forget_weight": a, "retain_weight": b}}).runs[0].key
+        for a, b in ((1.0, 2.0), (2.0, 1.0))
+    ]
+    assert swapped[0] != swapped[1]
+
+
+def test_the_only_tagger_is_the_default():
+    study = parse(taggers={"gold": {"name": "annotations"}}, methods={"palu": {"top_k": 5}})
+    assert study.runs[0].tagger.label == "gold"
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"benchmrak": {}}, ["s.yaml", "unknown key 'benchmrak' (did you mean 'benchmark'?)"]),
+        ({"benchmark": {"name": "tofuu"}}, ["s.yaml: benchmark.name", "'tofuu' (did you mean 'tofu'?)", "demo, tofu"]),
+        ({"benchmark": {}}, ["benchmark: name is missing"]),
+        ({"benchmark": {"name": "tofu", "split": "forget07"}}, ["benchmark.split", "'forget07'", "'forget05'"]),
+        ({"methods": {"plau": {}}}, ["s.yaml: methods", "unknown method 'plau' (did you mean 'palu'?)"]),
+        ({"methods": {}}, ["methods: is empty"]),
+        ({"methods": {"npo": {"betta": 1.0}}}, ["methods.npo", "unknown key 'betta' (did you mean 'beta'?)"]),
+        ({"methods": {"npo": {"beta": "0.1"}}}, ["methods.npo.beta", "'0.1'", "write it without quotes"]),
+        ({"methods": {"npo": {"beta": []}}}, ["methods.npo.beta", "has no value to try"]),
+        ({"methods": {"npo": {"tagger": "gold"}}}, ["methods.npo.tagger", "reads no spans"]),
+        (
+            {"methods": {"palu": {"tagger": "gold", "top_k": 0}}},
+            ["methods.palu.top_k", "0", "greater than or equal to 1"],
+        ),
+        ({"methods": {"palu": {"tagger": "gold", "first_n": 0}}}, ["methods.palu.first_n", "0"]),
+        ({"methods": {"palu": {}}}, ["methods.palu.tagger", "is missing", "gold, rules"]),
+        ({"methods": {"palu": {"tagger": "glod"}}}, ["unknown tagger 'glod' (did you mean 'gold'?)"]),
+        ({"methods": {"palu": {"tagger": "gold", "top_k": 6000}}}, ["6000 exceeds", "reference.top_k = 5000"]),
+        ({"methods": {"../palu": {"method": "palu"}}}, ["'../palu' cannot be a folder"]),
+        ({"taggers": {"x": {"name": "spicy"}}}, ["taggers.x.name", "unknown tagger 'spicy' (did you mean 'spacy'?)"]),
+        ({"model": {"template": "plane"}}, ["model.template", "'plane'", "'plain'"]),
+        ({"study": "../x"}, ["study", "'../x'"]),
+        ({"seeds": [1, 1]}, ["seeds", "1 stands twice"]),
+        ({"seeds": ["1"]}, ["seeds.0", "'1'", "without quotes"]),
+        ({"training": {"learning_rate": 0}}, ["training.learning_rate", "greater than 0"]),
+        ({"trajectory_epochs": [10]}, ["trajectory_epochs", "10", "allowed: 1 to 9"]),
+        ({"evaluation": {"tagger": "x"}}, ["evaluation.tagger", "'x'", "gold, rules"]),
+        ({"benchmark": "demo"}, ["benchmark", "'demo'"]),
+    ],
+)
+def test_a_bad_study_is_one_line(changes, parts):
+    message = refusal(**changes)
+    for part in parts:
+        assert part in message, message
+
+
+def test_yaml_reads_a_bare_exponent_as_text_and_the_study_as_a_number():
+    values = yaml.safe_load("learning_rate: 1e-5")
+    assert isinstance(values["learning_rate"], str)
+    assert parse(training=values).runs[0].training.learning_rate == 1e-5
+
+
+def test_the_roles_of_a_study_follow_what_it_gives():
+    assert parse().checkpoints == {"original": None, "retain": None}
+    given = parse(model={"checkpoint": "owner/full"})
+    assert given.checkpoints == {"original": "owner/full"}
+    both = parse(model={"checkpoint": "owner/full", "retain_checkpoint": "owner/retain"})
+    assert both.checkpoints == {"original": "owner/full", "retain": "owner/retain"}
+    base = parse(model={"base_checkpoint": "owner/base"})
+    assert base.checkpoints == {"original": None, "retain": None}
+
+
+def test_what_leaves_the_model_alone_leaves_its_path_alone():
+    assert parse().model_key == parse(seeds=[3], training={"epochs": 3}).model_key
+    assert parse().model_key != parse(finetune={"epochs": 3}).model_key
+    given = {"checkpoint": "owner/full"}
+    assert parse(model=given).model_key == parse(model=given, finetune={"epochs": 3}).model_key
+
+
+def test_what_only_the_arithmetic_reads_leaves_the_evaluations_path_alone():
+    assert parse().evaluation_key == parse(evaluation={"first_n": 1, "tagger": "rules"}).evaluation_key
+    assert parse().evaluation_key != parse(evaluation={"max_new_tokens": 20}).evaluation_key

@@ -1,0 +1,177 @@
+"""Unlearning end to end on a small world: outputs, first-step values by hand, bad inputs."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from palu import methods, tables
+from palu.errors import UserError
+from palu.files import read_json
+from palu.training import unlearn as room
+from palu.training.loop import Machine
+from palu.training.settings import TrainingSettings
+from palu.training.unlearn import unlearn
+
+OWN = {
+    "palu": {"top_k": 20, "first_n": 2},
+    "npo": {"beta": 0.5},
+    "grad_diff": {"forget_weight": 0.1},
+}
+
+
+def run(
+    world: Any,
+    out: Path,
+    method: str = "palu",
+    own: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+    micro_batch_tokens: int = 4096,
+    **changes: Any,
+) -> list[dict[str, Any]]:
+    """Unlearn and return the rows of steps.parquet."""
+    settings = {"batch_size": 2, "epochs": 2, "learning_rate": 1e-3, "warmup_epochs": 0.0} | (training or {})
+    unlearn(
+        **world.inputs(**changes),
+        method_name=method,
+        method_settings=methods.load(method).Settings.parse(OWN[method] | (own or {}), "test"),
+        settings=TrainingSettings.parse(settings, "test"),
+        out=out,
+        machine=Machine(micro_batch_tokens=micro_batch_tokens, checkpoint_seconds=1e9),
+    )
+    return tables.rows(out / "steps.parquet", "steps")
+
+
+def by_term(rows: list[dict[str, Any]], key: str = "value") -> dict[str, list[float]]:
+    terms: dict[str, list[float]] = {}
+    for row in rows:
+        terms.setdefault(row["term"], []).append(row[key])
+    return terms
+
+
+@pytest.mark.parametrize("method", sorted(OWN))
+def test_a_run_leaves_a_changed_model_every_term_of_every_step_and_its_record(
+    world: Any, tmp_path: Path, method: str
+) -> None:
+    rows = run(world, tmp_path, method)
+    weights = methods.load(method).Settings.parse(OWN[method], "test").weights
+    terms = by_term(rows)
+    # five forget rows in steps of two: three steps an epoch
+    assert {term: len(values) for term, values in terms.items()} == dict.fromkeys(["loss", *weights], 6)
+    for step in range(6):
+        parts = [weights[term] * terms[term][step] for term in weights if not math.isnan(terms[term][step])]
+        assert terms["loss"][step] == pytest.approx(math.fsum(parts))
+    before = load_file(world.model_folder / "model.safetensors")
+    after = load_file(tmp_path / "model" / "model.safetensors")
+    assert before.keys() == after.keys()
+    assert all(not before[name].equal(after[name]) for name in before)
+    assert read_json(tmp_path / "run.json")["identity"]["method"] == method
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "run.json", "steps.parquet"]
+
+
+def test_at_the_first_step_the_model_is_its_own_reference(world: Any, tmp_path: Path) -> None:
+    palu, npo = run(world, tmp_path / "palu"), run(world, tmp_path / "npo", "npo")
+    assert by_term(palu)["common"][0] == pytest.approx(0, abs=1e-6)
+    # -(2 / beta) log sigma(0) = 4 log 2
+    assert by_term(npo)["forget"][0] == pytest.approx(4 * math.log(2), rel=1e-5)
+    assert by_term(npo, "unit_count")["forget"][0] == 2
+
+
+def test_the_record_counts_the_tokens_of_each_role(world: Any, tmp_path: Path) -> None:
+    run(world, tmp_path)
+    record = read_json(tmp_path / "run.json")
+    assert record["forget_rows"] == 5
+    assert record["retain_rows"] == 3
+    assert record["steps"] == 6
+    assert record["initiating_tokens"] == record["units"]["local"] == 8
+    assert record["initiating_tokens"] + record["sensitive_tokens_past_first_n"] == record["sensitive_tokens"]
+    assert record["common_tokens"] == record["units"]["common"]
+    # five replies have an end token each
+    assert record["common_tokens"] + record["sensitive_tokens"] == record["forget_reply_tokens"] + 5
+    assert record["top_k_share"] == 20 / record["vocabulary"]
+    assert record["resumed_from_step"] == 0
+
+
+@pytest.mark.parametrize("method", sorted(OWN))
+def test_cutting_a_step_into_micro_batches_changes_nothing_but_rounding(
+    world: Any, tmp_path: Path, method: str
+) -> None:
+    training = {"batch_size": 5, "epochs": 1}
+    whole = run(world, tmp_path / "whole", method, training=training)
+    single = run(world, tmp_path / "single", method, training=training, micro_batch_tokens=1)
+    for key in ("value", "grad_norm"):
+        assert [row[key] for row in single] == pytest.approx([row[key] for row in whole], rel=1e-5, abs=1e-7)
+    assert [row["unit_count"] for row in single] == [row["unit_count"] for row in whole]
+
+
+def test_a_step_without_a_sensitive_token_has_no_local_term_and_the_run_goes_on(world: Any, tmp_path: Path) -> None:
+    rows = run(world, tmp_path, training={"batch_size": 1, "epochs": 1})
+    units, values = by_term(rows, "unit_count")["local"], by_term(rows)["local"]
+    assert sorted(units) == [0, 2, 2, 2, 2]
+    assert [math.isnan(value) for value in values] == [count == 0 for count in units]
+    assert all(math.isfinite(value) for value in by_term(rows)["loss"])
+
+
+def test_a_method_that_needs_no_reference_opens_none(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the reference was opened")
+
+    monkeypatch.setattr(room, "ReferenceCache", refuse)
+    run(world, tmp_path, "grad_diff", states_path=None, topk_path=None, spans_path=None)
+
+
+def test_the_model_of_a_kept_epoch_is_that_of_a_run_that_ends_there(world: Any, tmp_path: Path) -> None:
+    run(world, tmp_path / "long", training={"epochs": 2, "schedule": "constant"}, keep_epochs=[1])
+    run(world, tmp_path / "short", training={"epochs": 1, "schedule": "constant"})
+    kept = load_file(tmp_path / "long" / "epoch1" / "model" / "model.safetensors")
+    short = load_file(tmp_path / "short" / "model" / "model.safetensors")
+    assert all(kept[name].equal(short[name]) for name in short)
+    assert (tmp_path / "long" / "epoch1" / "model" / "tokenizer.json").is_file()
+
+
+def test_without_a_weight_on_the_retain_term_no_retain_row_is_needed(world: Any, tmp_path: Path) -> None:
+    rows = run(world, tmp_path, "grad_diff", own={"retain_weight": 0}, retain_parts=["absent"])
+    assert set(by_term(rows, "unit_count")["retain"]) == {0}
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        (
+            "palu",
+            {"forget_part": "forgotten"},
+            "no training row of part 'forgotten'; allowed, as it holds: forget, re",
+        ),
+        ("npo", {"retain_parts": ["absent"]}, "the term 'retain' has weight 1 but nothing to act on.* 0 retain rows"),
+        ("palu", {"spans_path": None}, "'palu' acts on sensitive tokens, but no file of spans is given"),
+        ("palu", {"topk_path": None}, "top-K index, but no file of it is given"),
+        ("npo", {"states_path": None}, "states, but no file of it is given"),
+        ("palu", {"own": {"top_k": 41}}, "top_k 41 is asked for, but 40 are indexed"),
+        ("palu", {"keep_epochs": [3]}, "epoch 3 is not in this run; allowed: 1 to 2"),
+    ],
+)
+def test_a_bad_input_is_told_in_one_line_and_leaves_nothing(
+    world: Any, tmp_path: Path, method: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        run(world, tmp_path / "out", method, **changes)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_spans_that_cover_no_token_leave_palu_nothing_to_do(world: Any, tmp_path: Path) -> None:
+    tables.write(tmp_path / "spans.parquet", "spans", [], {})
+    with pytest.raises(UserError, match=r"the term 'local' has weight 1 but nothing.*5 forget rows with 0 sensitive"):
+        run(world, tmp_path / "out", spans_path=tmp_path / "spans.parquet")
+
+
+def test_a_text_to_forget_and_to_retain_is_refused(world: Any, tmp_path: Path) -> None:
+    rows = tables.rows(world.examples_path, "examples")
+    twin = rows[1] | {"example_id": "retain/00009/original/0", "part": "retain"}
+    tables.write(tmp_path / "examples.parquet", "examples", [*rows, twin], {})
+    with pytest.raises(UserError, match=r"'forget/00001/original/0'.*'retain/00009/original/0'.*are the same text"):
+        run(world, tmp_path / "out", "grad_diff", examples_path=tmp_path / "examples.parquet")

@@ -1,0 +1,95 @@
+"""A changed line runs what depends on it, and nothing else."""
+
+import os
+import re
+
+import pytest
+
+PER_RUN = {"unlearn_model": 1, "infer_model": 2, "score_model": 2, "report_study": 1}
+
+
+def edit(project, path, old, new):
+    source = project.folder / "palu" / path
+    text = source.read_text()
+    assert old in text
+    source.write_text(text.replace(old, new, 1))
+
+
+def test_a_second_run_has_nothing_to_do(project, study):
+    done = project.snakemake(study)
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_touched_sources_have_nothing_to_do(project, study):
+    for path in (project.folder / "palu").rglob("*.py"):
+        os.utime(path)
+    assert project.planned(study) == {}
+
+
+def test_a_comment_and_a_docstring_have_nothing_to_do(project, study):
+    for path in (project.folder / "palu").rglob("*.py"):
+        path.write_text(path.read_text() + "\n# a new comment\n")
+    edit(project, "methods/npo.py", '"""NPO:', '"""NPO, in short:')
+    assert project.planned(study) == {}
+
+
+def test_an_edit_in_one_method_runs_that_method_only(project, study):
+    edit(project, "methods/npo.py", "2 / settings.beta", "2.0 / settings.beta")
+    assert project.planned(study) == PER_RUN
+
+
+def test_a_new_line_in_the_dict_of_methods_runs_nothing(project, study):
+    edit(project, "methods/__init__.py", "METHODS = {", 'METHODS = {\n    "new": "palu.methods.new",')
+    assert project.planned(study) == {}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"first_n": 1}, {"top_k": 60}, {"top_k": 7}, {"target": "zero"}, {"learning_rate": 2e-3}]
+)
+def test_a_changed_setting_of_a_method_runs_no_tagging_reference_or_model_training(project, study, changes):
+    study["methods"]["palu"].update(changes)
+    assert project.planned(study) == PER_RUN
+
+
+def test_a_changed_seed_runs_the_trainings_only(project, study):
+    study["seeds"] = [1]
+    assert project.planned(study) == {"unlearn_model": 2, "infer_model": 4, "score_model": 4, "report_study": 1}
+
+
+def test_two_swapped_values_are_noticed(project, study):
+    palu = study["methods"]["palu"]
+    palu["local_weight"], palu["retain_weight"] = palu["retain_weight"], palu["local_weight"]
+    assert project.planned(study) == PER_RUN
+
+
+def test_a_new_method_adds_its_own_jobs_only(project, study):
+    study["methods"]["grad_diff"] = {}
+    assert project.planned(study) == PER_RUN
+
+
+def test_a_fixed_metric_runs_no_model(project, study):
+    edit(project, "evaluation/truth_ratio.py", "1e-10", "1e-9")
+    assert project.planned(study) == {"score_model": 6, "report_study": 1}
+
+
+def test_an_edit_of_the_report_runs_the_report_only(project, study):
+    edit(project, "reporting/page.py", "return environment", "environment = environment\n    return environment")
+    assert project.planned(study) == {"report_study": 1}
+
+
+def test_a_larger_index_runs_the_index_and_what_reads_it(project, study):
+    study["reference"]["top_k"] = 80
+    assert project.planned(study) == {"index_top_k": 1, **PER_RUN}
+
+
+def test_the_report_stands_beside_the_runs_and_names_every_model(finished):
+    page = (finished.folder / "results/small/report.html").read_text()
+    for name in ("palu", "npo", "retain"):
+        assert re.search(rf"\b{name}\b", page, re.IGNORECASE)
+    assert not re.search(r'(src|href)="https?://', page)
+
+
+def test_snakemake_can_make_its_own_report(project, study):
+    done = project.snakemake(study, "--report", "snakemake-report.zip")
+    assert done.returncode == 0, done.stderr
+    assert (project.folder / "snakemake-report.zip").stat().st_size > 10_000

@@ -1,0 +1,17 @@
+rule prepare_benchmark:
+    """Download or generate a benchmark's rows, normalised to one table, with the spans that it ships."""
+    output:
+        examples="data/{benchmark}/{split}.parquet",
+        gold="data/{benchmark}/{split}.gold.parquet",
+    log:
+        "logs/{benchmark}/{split}/prepare_benchmark.log",
+    conda:
+        "../envs/palu.yaml"
+    params:
+        settings=canonical_json(study.benchmark.values),
+        code=code_digest("palu.benchmarks", benchmarks.BENCHMARKS[study.benchmark.name]),
+    message:
+        "Prepare the rows of {wildcards.benchmark} ({wildcards.split})"
+    shell:
+        "python -m palu benchmark --name {wildcards.benchmark} --settings {params.settings:q}"
+        " --out {output.examples} --gold-out {output.gold} > {log} 2>&1"

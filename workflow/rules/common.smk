@@ -1,0 +1,145 @@
+"""The study of this start of Snakemake, where its files lie, and what each stage depends on."""
+
+import os
+import sys
+from pathlib import Path
+
+# Snakemake's own folder of the workflow, so that the package is found in a clone that is not installed.
+sys.path.insert(0, str(Path(workflow.basedir)))
+
+from palu.digest import code_digest
+from palu.errors import UserError
+from palu.files import canonical_json
+from palu.study import Study
+from palu import benchmarks, methods, tagging
+from palu.evaluation import METRICS
+
+# Jobs run this clone's package with the Python that runs Snakemake, installed and activated or not.
+os.environ.update(
+    PATH=os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    ),
+    PYTHONPATH=os.pathsep.join(
+        [str(workflow.basedir), os.environ.get("PYTHONPATH", "")]
+    ),
+)
+
+try:
+    study = Study.parse(
+        config, str(workflow.configfiles[-1]) if workflow.configfiles else "study"
+    )
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+SPLIT = f"results/{study.benchmark.name}/{study.benchmark.key}"
+MODEL = f"{SPLIT}/{study.model_key}"
+EXAMPLES = f"data/{study.benchmark.name}/{study.benchmark.key}.parquet"
+RUNS = {(run.method, run.key): run for run in study.runs}
+TAGGERS_BY_KEY = {tagger.key: tagger for tagger in study.taggers.values()}
+EVALUATION = f"evaluation-{study.evaluation_key}"
+EVALUATION_TAGS = (
+    f"{SPLIT}/tags/{study.evaluation_tagger.key}.parquet"
+    if study.evaluation_tagger
+    else []
+)
+# The roles that the study gives a checkpoint for are fetched; the others are trained.
+FETCHED = {role: source for role, source in study.checkpoints.items() if source}
+TRAINED = [role for role, source in study.checkpoints.items() if not source]
+RETAIN_SCORES = (
+    f"{MODEL}/retain/{EVALUATION}/scores.parquet"
+    if "retain" in study.checkpoints
+    else []
+)
+
+
+wildcard_constraints:
+    benchmark=r"[\w.-]+",
+    split=r"[\w.-]+",
+    model=r"[\w.-]+",
+    tagger=r"[\w.-]+",
+    method=r"[\w.-]+",
+    settings="[0-9a-f]{8}",
+    evaluation="[0-9a-f]{8}",
+    seed=r"\d+",
+    role="original|retain",
+
+
+def run_folder(run):
+    """Where a run's files lie."""
+    return f"{MODEL}/{run.method}/{run.key}/seed{run.seed}"
+
+
+def run_tags(wildcards):
+    """The spans that a localized run trains on; none for a method that reads no spans."""
+    tagger = RUNS[wildcards.method, wildcards.settings].tagger
+    return f"{SPLIT}/tags/{tagger.key}.parquet" if tagger else []
+
+
+def run_states(wildcards):
+    """The frozen reference's states, for a method that reads them or the log-probabilities stored with them."""
+    needs = RUNS[wildcards.method, wildcards.settings].settings.needs
+    return (
+        f"{MODEL}/reference/states.parquet" if needs & {"states", "log_probs"} else []
+    )
+
+
+def run_top_k(wildcards):
+    """The reference's top-K indices under the run's tagger, for a method that reads them."""
+    run = RUNS[wildcards.method, wildcards.settings]
+    return (
+        f"{MODEL}/reference/{run.tagger.key}.topk.parquet"
+        if "top_k" in run.settings.needs
+        else []
+    )
+
+
+def optional(flag, path):
+    """`flag path` for the shell, or nothing where there is no such input."""
+    return f"{flag} {path}" if path else ""
+
+
+def evaluation_folders():
+    """Every evaluated model of the study: original, retain, and each run with its kept epochs."""
+    folders = [f"{MODEL}/{role}" for role in study.checkpoints]
+    for run in study.runs:
+        folders.append(run_folder(run))
+        folders.extend(
+            f"{run_folder(run)}/epoch{epoch}" for epoch in study.trajectory_epochs
+        )
+    return folders
+
+
+def report_index():
+    """What the report is told: where each model's evaluation lies, and what each run was made with."""
+    spans = {
+        label: f"{SPLIT}/tags/{tagger.key}.parquet"
+        for label, tagger in study.taggers.items()
+    }
+    return study.description() | {
+        "examples": EXAMPLES,
+        "spans": spans,
+        "display_tagger": (
+            study.evaluation_tagger.label if study.evaluation_tagger else None
+        ),
+        "original": {"evaluation": f"{MODEL}/original/{EVALUATION}"},
+        "retain": (
+            {"evaluation": f"{MODEL}/retain/{EVALUATION}"}
+            if "retain" in study.checkpoints
+            else None
+        ),
+        "runs": [
+            run.description()
+            | {
+                "folder": run_folder(run),
+                "evaluation": f"{run_folder(run)}/{EVALUATION}",
+                "trajectory": [
+                    {
+                        "epoch": epoch,
+                        "evaluation": f"{run_folder(run)}/epoch{epoch}/{EVALUATION}",
+                    }
+                    for epoch in study.trajectory_epochs
+                ],
+            }
+            for run in study.runs
+        ],
+    }

@@ -1,0 +1,46 @@
+rule fetch_model:
+    """Link a given checkpoint, from the hub or a local folder, to where the other stages look for it."""
+    output:
+        directory("results/{benchmark}/{split}/{model}/{role}/model"),
+    log:
+        "logs/{benchmark}/{split}/{model}/fetch_{role}.log",
+    wildcard_constraints:
+        role="|".join(FETCHED) or "none",
+    conda:
+        "../envs/palu.yaml"
+    params:
+        source=lambda wildcards: FETCHED.get(wildcards.role, ""),
+        revision=study.model.revision or "",
+        code=code_digest("palu.models"),
+    message:
+        "Fetch the {wildcards.role} model {params.source}"
+    shell:
+        "python -m palu fetch --checkpoint {params.source:q} --revision {params.revision:q} --out {output} > {log} 2>&1"
+
+
+rule finetune_model:
+    """Train the original (all rows) or the retain model (without the forget set) that no checkpoint is given for."""
+    input:
+        "data/{benchmark}/{split}.parquet",
+    output:
+        model=directory("results/{benchmark}/{split}/{model}/{role}/model"),
+        steps="results/{benchmark}/{split}/{model}/{role}/steps.parquet",
+        run="results/{benchmark}/{split}/{model}/{role}/run.json",
+    log:
+        "logs/{benchmark}/{split}/{model}/finetune_{role}.log",
+    benchmark:
+        "logs/{benchmark}/{split}/{model}/finetune_{role}.benchmark.tsv"
+    wildcard_constraints:
+        role="|".join(TRAINED) or "none",
+    conda:
+        "../envs/palu.yaml"
+    threads: 1
+    params:
+        model=canonical_json(study.model.model_dump(mode="json")),
+        finetune=canonical_json(study.finetune.model_dump(mode="json")),
+        code=code_digest("palu.training.finetune"),
+    message:
+        "Train the {wildcards.role} model of {wildcards.benchmark}"
+    shell:
+        "python -m palu finetune --examples {input} --role {wildcards.role} --model-settings {params.model:q}"
+        " --settings {params.finetune:q} --out $(dirname {output.run}) > {log} 2>&1"
