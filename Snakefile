@@ -25,6 +25,7 @@ report: "workflow/report/workflow.rst"
 
 localrules:
     all,
+    describe_study,
 
 
 rule all:

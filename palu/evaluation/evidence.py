@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from palu import tables
 from palu.evaluation.base import ItemScores, Missing, Scope, Value
@@ -112,7 +113,7 @@ def _spans(path: Path) -> dict[str, list[Span]]:
 
 def _readings(table: pa.Table) -> list[Reading]:
     # Views into one array per column: a Python list per token would cost more than all the metrics
-    ends = np.cumsum(pa.compute.list_value_length(table["log_probs"]).to_numpy())
+    ends = np.cumsum(pc.list_value_length(table["log_probs"]).to_numpy())
     columns = {
         name: table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         for name in ("log_probs", "argmax_hits", "char_starts", "char_ends")

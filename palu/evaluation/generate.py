@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 
-from palu.models import TemplateSettings, render_prompt
-from palu.tokens import encode
+from palu.errors import UserError
+from palu.models import RenderedPrompt, TemplateSettings, render_prompt
 
 # Keys and values of one batch, where no GPU says how much memory is free
 CPU_CACHE_BYTES = 2**30
@@ -21,8 +20,6 @@ CPU_CACHE_BYTES = 2**30
 GPU_CACHE_SHARE = 0.5
 # Rows that have finished are dropped once they are this share of a batch: dropping copies the whole cache
 DROP_SHARE = 0.125
-
-Prompt = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,18 @@ def generate(
 
     The naive program is `model.generate(do_sample=False)` on one prompt after the other. advance: told how many
     rows have finished since it was last called.
-    Raises UserError for a prompt that fills `max_length` by itself.
+    Raises UserError for a prompt without a token, and for one that fills `max_length` by itself.
     """
-    # The tokens that stand before a reply, cut as in training: where a template ends in a space, the space belongs to
-    # the reply's first word, and a prompt tokenised alone would end in a token that the model has never seen there
-    probes = [{"example_id": row["example_id"], "prompt": row["prompt"], "reply": "A"} for row in examples]
-    prompts = [row.input_ids[: row.reply_start] for row in encode(probes, tokenizer, template, max_length)]
+    rendered = [
+        render_prompt(template.template, row["prompt"], tokenizer, template.system_prompt, template.date)
+        for row in examples
+    ]
+    # In training a space that ends the template belongs to the reply's first word (`Answer: ` + `Oslo` has the token
+    # ` Oslo`): the model has hardly seen it as a token of its own, so it is left for the model to write
+    borders = [prompt.text[len(prompt.text.rstrip(" ")) :] for prompt in rendered]
+    prompts = [
+        _prompt_tokens(prompt, row, tokenizer, max_length) for prompt, row in zip(rendered, examples, strict=True)
+    ]
     stop_ids = torch.tensor(stop_tokens(model, tokenizer), device=model.device)
     replies: list[list[int]] = [[] for _ in prompts]
     for batch in batches([len(prompt) for prompt in prompts], max_new_tokens, cache_rows(model)):
@@ -60,16 +63,28 @@ def generate(
             replies[i] = reply
     texts = tokenizer.batch_decode(replies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return [
-        Generation(_without_border(text, row, tokenizer, template), len(reply))
-        for text, row, reply in zip(texts, examples, replies, strict=True)
+        Generation(text.removeprefix(border), len(reply))
+        for text, border, reply in zip(texts, borders, replies, strict=True)
     ]
 
 
-def _without_border(
-    text: str, row: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast, template: TemplateSettings
-) -> str:
-    prompt = render_prompt(template.template, row["prompt"], tokenizer, template.system_prompt, template.date).text
-    return text.removeprefix(prompt[len(prompt.rstrip(" ")) :])
+def _prompt_tokens(
+    prompt: RenderedPrompt, row: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast, max_length: int
+) -> list[int]:
+    ids: list[int] = tokenizer(
+        prompt.text.rstrip(" "),
+        add_special_tokens=prompt.add_special_tokens,
+        return_attention_mask=False,
+        verbose=False,
+    )["input_ids"]
+    if prompt.add_special_tokens and ids[-1:] == [tokenizer.eos_token_id]:
+        ids = ids[:-1]
+    if not 0 < len(ids) < max_length:
+        raise UserError(
+            f"example {row['example_id']!r}: its prompt takes {len(ids)} tokens; allowed: 1 to max_length - 1 = "
+            f"{max_length - 1}"
+        )
+    return ids
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int]:
@@ -106,14 +121,14 @@ def batches(lengths: Sequence[int], max_new_tokens: int, cache_tokens: int) -> I
 @torch.inference_mode()
 def greedy(
     model: PreTrainedModel,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Sequence[int]],
     stop_ids: Tensor,
     max_new_tokens: int,
     advance: Callable[[int], object],
 ) -> list[list[int]]:
     """The most probable token after each prompt, and so on, until a stop token, which is left out, or the limit.
 
-    prompts: B arrays of token ids. All rows step together, padded on the left, and leave the batch as they finish.
+    prompts: B lists of token ids. All rows step together, padded on the left, and leave the batch as they finish.
     """
     input_ids, mask = _padded_left(prompts, int(stop_ids[0]), model.device)
     position_ids = (mask.cumsum(-1) - 1).clamp(min=0)
@@ -156,7 +171,7 @@ def _until(reply: list[int], stop_ids: set[int]) -> list[int]:
     return next((reply[:i] for i, token in enumerate(reply) if token in stop_ids), reply)
 
 
-def _padded_left(prompts: Sequence[Prompt], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _padded_left(prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
     width = max(len(prompt) for prompt in prompts)
     input_ids = np.full((len(prompts), width), pad_id, dtype=np.int64)
     mask = np.zeros((len(prompts), width), dtype=np.int64)

@@ -10,6 +10,7 @@ is s. The aggregates, as in OpenUnlearning:
 """
 
 import math
+from collections.abc import Sequence
 from types import ModuleType
 
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
@@ -50,7 +51,12 @@ def truth_ratio(evidence: Evidence, item: Item) -> Value:
     if len(losses) < 2:
         return Missing("it has no wrong replies")
     right, *wrong = losses
-    return math.exp(-math.fsum(wrong) / len(wrong)) / (math.exp(-right) + EPSILON)
+    return ratio(right, wrong)
+
+
+def ratio(right_loss: float, wrong_losses: Sequence[float]) -> float:
+    """s from the losses of one item's right and wrong replies."""
+    return math.exp(-math.fsum(wrong_losses) / len(wrong_losses)) / (math.exp(-right_loss) + EPSILON)
 
 
 def closeness(score: float) -> float:

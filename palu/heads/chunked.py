@@ -62,7 +62,7 @@ class ChunkedHead:
         def from_states(z: Tensor, reference_h: Tensor) -> tuple[Tensor, Gradient]:
             return divergence(z, reference.logits(reference_h))
 
-        return autograd.per_row(h, self._token, self._projection, from_states, reference_h.detach())
+        return autograd.per_row(h, self._token, self._projection, from_states, reference_h)
 
     def logits_at(self, h: Tensor, ids: Tensor) -> Tensor:
         """(P, D), (P, K) -> (P, K): the chosen logits."""

@@ -85,7 +85,7 @@ class Checkpoints:
                 older = self._states()
                 partial.rename(target)
                 for path in older:
-                    shutil.rmtree(path)
+                    self._discard(path)
         except BaseException as error:
             shutil.rmtree(partial, ignore_errors=True)
             if is_storage_failure(error):
@@ -104,10 +104,18 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Remove all of it: the run is complete, or starts anew."""
-        for path in (*self._states(), self.folder / _PARTIAL, self.folder / "kept"):
-            shutil.rmtree(path, ignore_errors=True)
+        for path in (*self._states(), self.folder / "kept"):
+            self._discard(path)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+    def _discard(self, path: Path) -> None:
+        """Remove a folder that, if this is killed halfway, must not pass for a whole one."""
+        partial = self.folder / _PARTIAL
+        shutil.rmtree(partial, ignore_errors=True)
+        if path.exists():
+            path.rename(partial)
+            shutil.rmtree(partial)
 
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob("step????????"))

@@ -195,17 +195,18 @@ class Loop:
         # a step without a unit of any weighted term still takes its (empty) part in the schedule
         scale = scale or dict.fromkeys(weights, 0.0)
         sums = torch.zeros(len(weights), dtype=torch.float64, device=accelerator.device)
-        if not batches:
-            # a short step leaves this process without rows, but the others wait for its gradients, all zero
+        has_rows = bool(batches)
+        if not has_rows:
+            # a short step leaves this process without rows, but the others wait for its gradients: they are zero
             batches, scale = [self._any_batch()], dict.fromkeys(scale, 0.0)
         for batch in batches:
-            is_last = batch is batches[-1]
-            with nullcontext() if is_last else accelerator.no_sync(self.module):
+            with nullcontext() if batch is batches[-1] else accelerator.no_sync(self.module):
                 totals = self.module(batch)
                 loss = torch.stack([scale[term] * totals[term] for term in scale]).sum()
                 if loss.requires_grad:
                     accelerator.backward(loss)
-            sums += torch.stack([totals[term].detach().double() for term in weights])
+            if has_rows:
+                sums += torch.stack([totals[term].detach().double() for term in weights])
         if accelerator.num_processes > 1:
             sums = accelerator.reduce(sums, reduction="sum")
         return dict(zip(weights, sums.tolist(), strict=True))

@@ -126,7 +126,7 @@ class SmallWorld:
         self.reference.double()
         examples = [
             {"example_id": str(i), "prompt": "Who?", "reply": reply}
-            for i, reply in enumerate(replies + retain_replies)
+            for i, reply in enumerate([*replies, *retain_replies])
         ]
         spans = {"0": [(0, 9), (22, 28)], "2": [(32, 36)]}
         settings = models.TemplateSettings()

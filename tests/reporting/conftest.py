@@ -1,8 +1,10 @@
 """A small made-up study on disk: people, spans, evaluations of every model, step logs, all through `palu.tables`."""
 
+import copy
 import json
 import math
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -215,11 +217,24 @@ def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyBuilder:
     return StudyBuilder()
 
 
+@pytest.fixture(scope="session")
+def finished_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder and index of a study that tests only read: two people, PALU with two seeds, and one rival."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder, StudyBuilder(people=2).index(seeds=2, rivals=("npo",))
+
+
 @pytest.fixture
-def small_index(builder: StudyBuilder) -> dict[str, Any]:
-    """Two people, PALU with two seeds and one rival."""
-    builder.examples, builder.spans = builder.examples[:12], builder.spans[:12]
-    return builder.index(seeds=2, rivals=("npo",))
+def small_index(
+    finished_study: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """The finished study once more, in a working directory of the test's own and free to be changed."""
+    folder, index = finished_study
+    shutil.copytree(folder, tmp_path / "study")
+    monkeypatch.chdir(tmp_path / "study")
+    return copy.deepcopy(index)
 
 
 @pytest.fixture

@@ -15,26 +15,32 @@ def drawings(index):
     return {drawing.name: drawing for drawing in draw_all(study, qualities(study))}
 
 
+@pytest.fixture(scope="module")
+def drawn(finished_study):
+    """The figures of the finished study."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(finished_study[0])
+        return drawings(finished_study[1])
+
+
 def texts(svg):
     return [element.text for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
-def test_every_figure_is_there_and_the_same_twice(small_index):
-    first, second = drawings(small_index), drawings(small_index)
-    assert list(first) == ["plane", "trajectories", "losses"]
-    assert first == second
+def test_every_figure_is_there_and_the_same_twice(small_index, drawn):
+    assert list(drawn) == ["plane", "trajectories", "losses"]
+    assert drawings(small_index) == drawn
 
 
-def test_axes_are_labelled(small_index):
-    found = drawings(small_index)
-    assert "Model utility (kept: further right)" in texts(found["plane"].svg)
-    assert "forget quality p (12 items)" in texts(found["plane"].svg)
-    assert texts(found["trajectories"].svg).count("epoch") == 5
-    assert "optimiser step" in texts(found["losses"].svg)
+def test_axes_are_labelled(drawn):
+    assert "Model utility (kept: further right)" in texts(drawn["plane"].svg)
+    assert "forget quality p (12 items)" in texts(drawn["plane"].svg)
+    assert texts(drawn["trajectories"].svg).count("epoch") == 5
+    assert "optimiser step" in texts(drawn["losses"].svg)
 
 
-def test_the_references_and_every_arm_stand_in_the_plane(small_index):
-    assert {"original", "retain model", "palu", "npo"} <= set(texts(drawings(small_index)["plane"].svg))
+def test_the_references_and_every_arm_stand_in_the_plane(drawn):
+    assert {"original", "retain model", "palu", "npo"} <= set(texts(drawn["plane"].svg))
 
 
 def test_a_curve_runs_from_the_original_to_the_end_of_training(small_index):
@@ -76,8 +82,8 @@ def test_names_are_text_in_a_figure_and_nothing_else(small_index):
         assert "a$\\frac$<script>␛" in texts(drawing.svg)
 
 
-def test_inside_the_page_a_figure_takes_the_pages_colours_and_its_own_ids(small_index):
-    for drawing in drawings(small_index).values():
+def test_inside_the_page_a_figure_takes_the_pages_colours_and_its_own_ids(drawn):
+    for drawing in drawn.values():
         svg = themed(drawing)
         assert "var(--ink)" in svg
         assert "#fefefe" not in svg

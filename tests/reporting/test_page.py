@@ -44,39 +44,48 @@ def read(path):
     return reader
 
 
-@pytest.fixture
-def page(small_index):
-    write_report(small_index, Path("out"))
-    return read(Path("out/report.html"))
+def text_of(index):
+    """The words of the report of `index`, in one line."""
+    write_report(index, Path("out"))
+    return " ".join(" ".join(read(Path("out/report.html")).text).split())
+
+
+@pytest.fixture(scope="module")
+def out(finished_study, tmp_path_factory):
+    """The report of the finished study."""
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(finished_study[0])
+        write_report(finished_study[1], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(out):
+    return read(out / "report.html")
 
 
 def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_the_outputs_are_the_page_the_spreadsheet_and_three_figures(page):
-    assert list(files(Path("out"))) == [
-        "figures/losses.svg",
-        "figures/plane.svg",
-        "figures/trajectories.svg",
-        "report.html",
-        "results.csv",
-    ]
+def test_the_outputs_are_the_page_the_spreadsheet_and_three_figures(out):
+    figures = ["figures/losses.svg", "figures/plane.svg", "figures/trajectories.svg"]
+    assert list(files(out)) == [*figures, "report.html", "results.csv"]
 
 
-def test_the_same_index_gives_the_same_bytes(small_index):
-    write_report(small_index, Path("one"))
-    write_report(small_index, Path("two"))
-    assert files(Path("one")) == files(Path("two"))
+def test_the_same_index_gives_the_same_bytes(small_index, out):
+    write_report(small_index, Path("again"))
+    assert files(Path("again")) == files(out)
 
 
-def test_the_page_asks_nothing_of_the_network_and_runs_no_script(page):
+def test_the_page_asks_nothing_of_the_network_and_runs_no_script(page, out):
     assert "script" not in page.tags
     for tag, name, value in page.attributes:
         assert not name.startswith("on")
         if name in {"src", "href", "xlink:href", "data", "action"}:
             assert value.startswith("#"), (tag, name, value)
-    text = Path("out/report.html").read_text()
+    text = (out / "report.html").read_text()
     assert "@import" not in text
     assert not re.search(r"url\((?!#)", text)
     assert ("meta", "content", "default-src 'none'; style-src 'unsafe-inline'; img-src data:") in page.attributes
@@ -115,44 +124,45 @@ def test_hostile_text_is_shown_and_does_nothing(builder):
     assert "<script>alert(1)</script>" in "".join(page.text)
 
 
-@pytest.mark.parametrize("missing", ["retain", "spans", "trajectory", "run.json", "metrics"])
-def test_a_report_without_some_of_its_inputs_is_still_a_report(small_index, edit_summary, missing):
-    if missing == "retain":
-        small_index["retain"] = None
-    elif missing == "spans":
-        small_index["spans"], small_index["display_tagger"] = {}, None
+def test_without_a_retain_model_and_epochs_the_report_says_so(small_index):
+    small_index["retain"] = None
     for run in small_index["runs"]:
-        if missing == "trajectory":
-            run["trajectory"] = []
-        elif missing == "run.json":
-            Path(run["folder"], "run.json").unlink()
-        elif missing == "metrics":
-            Path(run["evaluation"], "summary.json").write_text("{}")
-    write_report(small_index, Path("out"))
-    page = read(Path("out/report.html"))
-    text = " ".join(page.text)
-    expected = {
-        "retain": "the study has no retain model",
-        "spans": "12 of 12 items are open",
-        "trajectory": "Means over seeds",
-        "run.json": "the run did not write the vocabulary's size",
-        "metrics": "not among this evaluation's metrics",
-    }
-    assert expected[missing] in " ".join(text.split())
+        run["trajectory"], run["training"] = [], {}
+    assert "cannot be judged: the study has no retain model" in text_of(small_index)
+    assert "no epochs were evaluated" in Path("out/figures/trajectories.svg").read_text()
+
+
+def test_without_spans_and_run_records_nothing_is_made_up(small_index):
+    small_index["spans"], small_index["display_tagger"] = {}, None
+    for run in small_index["runs"]:
+        Path(run["folder"], "run.json").unlink()
+    text = text_of(small_index)
+    assert "of their reply tokens are initiating" not in text
+    assert "the run did not write the vocabulary's size" in text
+    assert "floor" not in text
+
+
+def test_metrics_that_a_run_lacks_are_dashes_with_a_reason(small_index):
+    for run in small_index["runs"]:
+        Path(run["evaluation"], "summary.json").write_text("{}")
+    text = text_of(small_index)
+    assert "None of 2 meets all 3 targets; most met: 0 (palu; npo)." in text
+    assert "not among this evaluation's metrics" in text
 
 
 def test_several_settings_without_a_word_on_the_choice_are_warned_about(builder):
     index = builder.index(seeds=1, top_ks=(50, 2048), rivals=())
     index["selection"] = None
-    write_report(index, Path("out"))
-    text = " ".join(" ".join(read(Path("out/report.html")).text).split())
+    text = text_of(index)
     assert "Picking the best row here would be choosing on the reported items." in text
     assert "Each setting was run with one seed only" in text
     assert "palu, top_k=2048: K is the whole vocabulary" in text
 
 
 def test_a_damaged_input_leaves_the_former_report_as_it_was(small_index):
-    write_report(small_index, Path("out"))
+    (Path("out") / "figures").mkdir(parents=True)
+    for name in ("report.html", "figures/plane.svg"):
+        Path("out", name).write_text("former")
     before = files(Path("out"))
     Path(small_index["runs"][0]["evaluation"], "generations.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"generations\.parquet"):

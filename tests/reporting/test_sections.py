@@ -76,4 +76,4 @@ def test_provenance_tells_settings_versions_digests_and_commands(small_index):
 def test_a_tried_value_reads_as_in_the_study(small_index, value, text):
     for run in small_index["runs"]:
         run["varied"] = {"c": value}
-    assert list(tried(collect(small_index)).values.values())[0] == [text]
+    assert next(iter(tried(collect(small_index)).values.values())) == [text]

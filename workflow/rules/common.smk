@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 
 from palu.digest import code_digest
 from palu.errors import UserError
-from palu.files import canonical_json
+from palu.files import canonical_json, file_digest
 from palu.study import Study
 from palu import benchmarks, methods, tagging
 from palu.evaluation import METRICS
@@ -91,6 +91,15 @@ def run_top_k(wildcards):
         if "top_k" in run.settings.needs
         else []
     )
+
+
+def retain_scores(wildcards):
+    """The retain model's scores, which forget quality compares with; none for that model itself, or without one."""
+    is_compared = (
+        "retain" in study.checkpoints
+        and f"results/{wildcards.folder}" != f"{MODEL}/retain"
+    )
+    return f"{MODEL}/retain/{EVALUATION}/scores.parquet" if is_compared else []
 
 
 def optional(flag, path):

@@ -1,11 +1,11 @@
 rule infer_model:
     """The part of an evaluation that needs the model: what it generates, and how probable it finds each reply."""
     input:
-        model="{folder}/model",
+        model="results/{folder}/model",
         examples=EXAMPLES,
     output:
-        generations="{folder}/evaluation-{evaluation}/generations.parquet",
-        logprobs="{folder}/evaluation-{evaluation}/logprobs.parquet",
+        generations="results/{folder}/evaluation-{evaluation}/generations.parquet",
+        logprobs="results/{folder}/evaluation-{evaluation}/logprobs.parquet",
     log:
         "logs/{folder}/infer-{evaluation}.log",
     benchmark:
@@ -28,16 +28,14 @@ rule score_model:
     """The arithmetic of an evaluation: each metric of each item, and the summary."""
     input:
         examples=EXAMPLES,
-        generations="{folder}/evaluation-{evaluation}/generations.parquet",
-        logprobs="{folder}/evaluation-{evaluation}/logprobs.parquet",
+        generations="results/{folder}/evaluation-{evaluation}/generations.parquet",
+        logprobs="results/{folder}/evaluation-{evaluation}/logprobs.parquet",
         spans=EVALUATION_TAGS,
-        retain=lambda wildcards: (
-            [] if wildcards.folder == f"{MODEL}/retain" else RETAIN_SCORES
-        ),
+        retain=retain_scores,
     output:
-        scores="{folder}/evaluation-{evaluation}/scores.parquet",
-        summary="{folder}/evaluation-{evaluation}/summary.json",
-        reasons="{folder}/evaluation-{evaluation}/reasons.json",
+        scores="results/{folder}/evaluation-{evaluation}/scores.parquet",
+        summary="results/{folder}/evaluation-{evaluation}/summary.json",
+        reasons="results/{folder}/evaluation-{evaluation}/reasons.json",
     log:
         "logs/{folder}/score-{evaluation}.log",
     conda:

@@ -1,18 +1,42 @@
+rule describe_study:
+    """Where each evaluation lies and what each run was made with: a file, since a grid's runs outgrow a shell line."""
+    output:
+        "results/{study}/study.json",
+    log:
+        "logs/{study}/describe.log",
+    params:
+        index=canonical_json(report_index()),
+    message:
+        "Describe the study {wildcards.study}"
+    run:
+        Path(output[0]).write_text(params.index, encoding="utf-8")
+
+
 rule report_study:
     """One page: what was forgotten, at what price, and what each model says now."""
     input:
+        index="results/{study}/study.json",
         examples=EXAMPLES,
         spans=[
             f"{SPLIT}/tags/{tagger.key}.parquet" for tagger in study.taggers.values()
         ],
-        summaries=[
-            f"{folder}/{EVALUATION}/summary.json" for folder in evaluation_folders()
-        ],
-        generations=[
-            f"{folder}/{EVALUATION}/generations.parquet"
-            for folder in evaluation_folders()
-        ],
-        steps=[f"{run_folder(run)}/steps.parquet" for run in study.runs],
+        evaluations=expand(
+            "{folder}/{evaluation}/{table}",
+            folder=evaluation_folders(),
+            evaluation=EVALUATION,
+            table=[
+                "summary.json",
+                "reasons.json",
+                "scores.parquet",
+                "generations.parquet",
+                "logprobs.parquet",
+            ],
+        ),
+        runs=expand(
+            "{folder}/{table}",
+            folder=[run_folder(run) for run in study.runs],
+            table=["steps.parquet", "run.json"],
+        ),
     output:
         report(
             "results/{study}/report.html",
@@ -38,9 +62,9 @@ rule report_study:
     conda:
         "../envs/palu.yaml"
     params:
-        index=canonical_json(report_index()),
+        templates=file_digest(*Path(workflow.basedir).glob("palu/reporting/*.j2")),
         code=code_digest("palu.reporting.page"),
     message:
         "Write the report of {wildcards.study}"
     shell:
-        "python -m palu report --index {params.index:q} --out $(dirname {output.results}) > {log} 2>&1"
+        "python -m palu report --index {input.index} --out $(dirname {output.results}) > {log} 2>&1"

@@ -1,0 +1,54 @@
+"""Small evaluations made by hand."""
+
+import math
+
+import numpy as np
+
+from palu.evaluation.base import Scope
+from palu.evaluation.evidence import Evidence, Reading
+from palu.evaluation.items import evaluated_items
+
+PARTS = ("forget", "retain", "real_authors", "world_facts", "holdout")
+
+
+def row(example_id, prompt="Who?", reply="Ann lives in Oslo."):
+    """A row of the examples table; `forget/0/perturbed/1` says all but the texts."""
+    part, number, kind, index = example_id.split("/")
+    return {
+        "example_id": example_id,
+        "item_id": f"table/{number}",
+        "reply_kind": "original" if kind == "question" else kind,
+        "reply_index": int(index),
+        "prompt_kind": "paraphrase" if kind == "question" else "original",
+        "part": part,
+        "prompt": prompt,
+        "reply": reply,
+        "group": "nobody",
+        "source_revision": "1",
+    }
+
+
+def reading(probabilities, hits=None, has_end=True, characters=None):
+    """What a model makes of a row whose tokens have these probabilities."""
+    count = len(probabilities)
+    characters = characters or [(0, 0)] * count
+    return Reading(
+        log_probs=np.array([math.log(p) if 0 < p < math.inf else p for p in probabilities], dtype=np.float64),
+        hits=np.array([True] * count if hits is None else [bool(hit) for hit in hits]),
+        char_starts=np.array([start for start, _ in characters], dtype=np.int32),
+        char_ends=np.array([end for _, end in characters], dtype=np.int32),
+        has_end=has_end,
+    )
+
+
+def evidence(rows, readings=None, generations=None, spans=None, first_n=3, retain=None):
+    """Evidence over `rows`; readings and generations by example_id."""
+    kinds = frozenset((example["part"], example["reply_kind"]) for example in rows)
+    return Evidence(
+        scope=Scope("made-up", kinds, retain),
+        items={part: evaluated_items(rows, part) for part in PARTS},
+        readings=readings or {},
+        generations=generations or {},
+        spans=spans,
+        first_n=first_n,
+    )

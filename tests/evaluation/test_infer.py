@@ -1,0 +1,91 @@
+import pytest
+
+from palu import tables
+from palu.errors import UserError
+from palu.evaluation import infer as inference
+from palu.evaluation.infer import infer
+from palu.evaluation.settings import EvaluationSettings
+from palu.models import ModelSettings
+from tests.evaluation.cases import row
+
+MODEL = ModelSettings(template="llama2-chat", max_length=200)
+SETTINGS = EvaluationSettings(max_new_tokens=4)
+
+
+@pytest.fixture(scope="module")
+def evaluated(model_path, examples_path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated")
+    infer(model_path, examples_path, folder, MODEL, SETTINGS)
+    return folder
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """The folders that models were loaded from."""
+    found = []
+    real = inference.load_model
+    monkeypatch.setattr(inference, "load_model", lambda folder, dtype: found.append(folder) or real(folder, dtype))
+    return found
+
+
+def test_every_reply_is_read_and_every_original_prompt_asked(evaluated, examples):
+    read = tables.rows(evaluated / "logprobs.parquet", "logprobs")
+    asked = tables.rows(evaluated / "generations.parquet", "generations")
+    originals = [r["example_id"] for r in examples if r["prompt_kind"] == "original" and r["reply_kind"] == "original"]
+    assert [r["example_id"] for r in asked] == originals
+    assert {r["example_id"] for r in read} == {r["example_id"] for r in examples if r["prompt_kind"] == "original"}
+
+
+def test_a_second_call_loads_no_model(evaluated, model_path, examples_path, loads):
+    infer(model_path, examples_path, evaluated, MODEL, SETTINGS)
+    assert loads == []
+
+
+def test_a_killed_evaluation_goes_on_with_what_is_missing(evaluated, model_path, examples_path, loads):
+    logprobs_digest = tables.content_digest(evaluated / "logprobs.parquet")
+    modified = (evaluated / "logprobs.parquet").stat().st_mtime_ns
+    generations = (evaluated / "generations.parquet").read_bytes()
+    (evaluated / "generations.parquet").write_bytes(generations[:100])
+    infer(model_path, examples_path, evaluated, MODEL, SETTINGS)
+    assert len(loads) == 1
+    assert (evaluated / "generations.parquet").read_bytes() == generations
+    assert tables.content_digest(evaluated / "logprobs.parquet") == logprobs_digest
+    assert (evaluated / "logprobs.parquet").stat().st_mtime_ns == modified
+
+
+def test_another_setting_makes_the_tables_anew(evaluated, model_path, examples_path, tmp_path, loads):
+    for name in ("logprobs.parquet", "generations.parquet"):
+        (tmp_path / name).write_bytes((evaluated / name).read_bytes())
+    infer(model_path, examples_path, tmp_path, MODEL, EvaluationSettings(max_new_tokens=3))
+    assert len(loads) == 1
+    assert {r["token_count"] for r in tables.rows(tmp_path / "generations.parquet", "generations")} == {3}
+
+
+def test_paraphrased_questions_are_asked_and_read_where_they_are_wanted(model_path, examples_path, tmp_path):
+    settings = EvaluationSettings(max_new_tokens=1, paraphrased_questions=True, parts=["forget"])
+    infer(model_path, examples_path, tmp_path, MODEL, settings)
+    for name in ("logprobs", "generations"):
+        found = {r["example_id"] for r in tables.rows(tmp_path / f"{name}.parquet", name)}
+        assert "forget/0/question/0" in found
+        assert not any(example_id.startswith("retain") for example_id in found)
+
+
+def test_parts_without_a_row_are_an_error(model_path, examples_path, tmp_path):
+    settings = EvaluationSettings(parts=["real_authors", "holdout"])
+    with pytest.raises(UserError, match=r"examples.parquet: no row of the parts real_authors, holdout"):
+        infer(model_path, examples_path, tmp_path, MODEL, settings)
+
+
+def test_a_folder_without_a_model_is_an_error_and_nothing_is_written(examples_path, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty"):
+        infer(tmp_path / "empty", examples_path, tmp_path / "out", MODEL, SETTINGS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_that_cannot_be_read_is_an_error_and_nothing_is_written(model_path, tmp_path):
+    path = tmp_path / "examples.parquet"
+    tables.write(path, "examples", [row("forget/0/original/0", prompt="why " * 300)], {"benchmark": "made-up"})
+    with pytest.raises(UserError, match="'forget/0/original/0'.*no room"):
+        infer(model_path, path, tmp_path / "out", MODEL, SETTINGS)
+    assert not list(tmp_path.glob("out/*"))

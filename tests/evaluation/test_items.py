@@ -1,0 +1,67 @@
+import pytest
+
+from palu.errors import UserError
+from palu.evaluation.items import asked_rows, evaluated_items, read_rows
+from palu.evaluation.settings import EvaluationSettings
+from tests.evaluation.cases import row
+
+ROWS = [
+    row("forget/0/perturbed/1"),
+    row("forget/0/original/0"),
+    row("forget/0/perturbed/0"),
+    row("forget/0/paraphrase/0"),
+    row("forget/0/question/0", prompt="Tell me who?"),
+    row("holdout/7/original/0"),
+    row("forget/1/original/0"),
+]
+
+
+def ids(rows):
+    return [example["example_id"] for example in rows]
+
+
+def test_an_item_gathers_the_rows_of_one_fact_with_wrong_replies_by_index():
+    (item,) = evaluated_items(ROWS, "forget")
+    assert item.example_id == "forget/0/original/0"
+    assert ids(item.perturbed) == ["forget/0/perturbed/0", "forget/0/perturbed/1"]
+    assert item.restatement["example_id"] == "forget/0/paraphrase/0"
+    assert item.question["prompt"] == "Tell me who?"
+
+
+def test_rows_without_wrong_replies_only_train_where_others_of_the_part_have_some():
+    assert "forget/1/original/0" not in ids(item.original for item in evaluated_items(ROWS, "forget"))
+
+
+def test_a_part_without_any_wrong_reply_is_evaluated_whole():
+    assert [item.example_id for item in evaluated_items(ROWS, "holdout")] == ["holdout/7/original/0"]
+
+
+def test_the_right_reply_is_the_original_where_there_is_no_paraphrase():
+    (item,) = evaluated_items([row("world_facts/0/original/0"), row("world_facts/0/perturbed/0")], "world_facts")
+    assert item.restatement["example_id"] == "world_facts/0/original/0"
+
+
+def test_the_same_fact_in_two_parts_is_two_items():
+    rows = [row("retain/0/original/0"), row("holdout/0/original/0")]
+    assert [len(evaluated_items(rows, part)) for part in ("retain", "holdout")] == [1, 1]
+
+
+def test_an_item_without_its_original_reply_is_an_error_that_names_a_row():
+    with pytest.raises(UserError, match="'forget/0/perturbed/0'.*no row with the original reply"):
+        evaluated_items([row("forget/0/perturbed/0")], "forget")
+
+
+@pytest.mark.parametrize("paraphrased_questions", [False, True])
+def test_each_row_is_read_once_and_holdout_rows_are_not_asked(paraphrased_questions):
+    settings = EvaluationSettings(paraphrased_questions=paraphrased_questions)
+    items = [item for part in ("forget", "holdout") for item in evaluated_items(ROWS, part)]
+    extra = ["forget/0/question/0"] if paraphrased_questions else []
+    assert ids(read_rows(items, settings)) == [
+        "forget/0/original/0",
+        "forget/0/paraphrase/0",
+        "forget/0/perturbed/0",
+        "forget/0/perturbed/1",
+        *extra,
+        "holdout/7/original/0",
+    ]
+    assert ids(asked_rows(items, settings)) == ["forget/0/original/0", *extra]

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+
+from palu.evaluation import logprobs
+from palu.evaluation.logprobs import judge, to_table
+from palu.models import TemplateSettings, load_model, load_tokenizer
+from palu.tokens import encode
+
+
+@pytest.fixture(scope="module")
+def model(model_path):
+    return load_model(model_path)
+
+
+@pytest.fixture(scope="module")
+def rows(examples, model_path):
+    return encode(examples, load_tokenizer(model_path), TemplateSettings(template="llama2-chat"), 60)
+
+
+def naive(model, row):
+    """One row by itself, through the model's own logits."""
+    ids = torch.tensor(row.input_ids[None], dtype=torch.int64)
+    with torch.no_grad():
+        log_p = model(ids).logits[0].log_softmax(-1)
+    targets = ids[0, row.first_target :]
+    before = log_p[row.first_target - 1 : -1]
+    return before.gather(-1, targets[:, None])[:, 0].numpy(), (before.argmax(-1) == targets).numpy()
+
+
+@pytest.mark.parametrize(("tokens_per_batch", "positions_per_block"), [(1, 1), (200, 7), (10**6, 10**6)])
+def test_batches_and_blocks_give_what_each_row_gives_by_itself(
+    model, rows, tokens_per_batch, positions_per_block, monkeypatch
+):
+    monkeypatch.setitem(logprobs.TOKENS_PER_BATCH, "cpu", tokens_per_batch)
+    monkeypatch.setitem(logprobs.POSITIONS_PER_BLOCK, "cpu", positions_per_block)
+    found = judge(model, rows, pad_id=2)
+    assert len(found) == len(rows)
+    for row, judged in zip(rows, found, strict=True):
+        expected, hits = naive(model, row)
+        np.testing.assert_allclose(judged.log_probs, expected, rtol=1e-5, atol=1e-5)
+        assert judged.argmax_hits.tolist() == hits.tolist()
+    assert any(judged.argmax_hits.any() for judged in found)
+    assert any(row.truncated for row in rows)
+
+
+def test_rows_of_the_same_tokens_are_judged_once(model, rows, monkeypatch):
+    passed = []
+    real = logprobs.hidden_states
+
+    def count(model, batch):
+        passed.extend(batch.example_ids)
+        return real(model, batch)
+
+    monkeypatch.setattr(logprobs, "hidden_states", count)
+    told = []
+    found = judge(model, [rows[0], rows[1], rows[0]], 2, told.append)
+    assert sorted(passed) == sorted([rows[0].example_id, rows[1].example_id])
+    assert found[0].log_probs.tolist() == found[2].log_probs.tolist()
+    assert sum(told) == 3
+
+
+def test_only_the_first_of_equal_logits_is_a_hit():
+    weight = torch.tensor([[1.0], [1.0], [0.0]])
+    projection = logprobs.Projection(weight)
+    log_probs, hits = logprobs.predict(projection, torch.ones(3, 1), torch.tensor([0, 1, 2]))
+    assert hits.tolist() == [True, False, False]
+    assert log_probs[0] == log_probs[1] > log_probs[2]
+
+
+def test_a_collapsed_model_gives_nan_and_no_hit():
+    projection = logprobs.Projection(torch.tensor([[1.0], [2.0]]))
+    log_probs, hits = logprobs.predict(projection, torch.tensor([[float("nan")]]), torch.tensor([1]))
+    assert log_probs.isnan().all()
+    assert not hits.any()
+
+
+def test_the_table_holds_one_value_per_predicted_token(model, rows):
+    found = to_table(rows[:2], judge(model, rows[:2], 2)).to_pylist()
+    for row, entry in zip(rows, found, strict=False):
+        assert entry["example_id"] == row.example_id
+        assert entry["token_ids"] == row.input_ids[row.reply_start :].tolist()
+        assert entry["char_ends"] == row.char_end[row.reply_start :].tolist()
+        assert entry["has_end"] == row.has_end
+        assert len(entry["log_probs"]) == len(entry["argmax_hits"]) == len(entry["token_ids"])

@@ -1,0 +1,24 @@
+import pytest
+
+from palu.errors import UserError
+from palu.evaluation.settings import EvaluationSettings
+
+
+def test_an_unknown_metric_is_named_with_the_allowed_ones():
+    with pytest.raises(UserError, match="study.yaml: evaluation.metrics: .*'forget_rogue'.*forget_rouge"):
+        EvaluationSettings.parse({"metrics": ["forget_rogue"]}, "study.yaml: evaluation")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"first_n": 0}, {"max_new_tokens": 0}, {"parts": []}, {"parts": ["forgot"]}, {"metrics": "forget_rouge"}],
+)
+def test_values_out_of_range_are_refused(values):
+    with pytest.raises(UserError, match=f"place: {next(iter(values))}"):
+        EvaluationSettings.parse(values, "place")
+
+
+def test_the_model_part_depends_on_no_setting_of_the_arithmetic():
+    changed = EvaluationSettings(metrics=["forget_rouge"], first_n=1, tagger="gold")
+    assert changed.model_part == EvaluationSettings().model_part
+    assert EvaluationSettings(max_new_tokens=20).model_part != EvaluationSettings().model_part
