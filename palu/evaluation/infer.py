@@ -66,11 +66,11 @@ def infer(
     template = TemplateSettings(**model_settings.model_dump(include=set(TemplateSettings.model_fields)))
     if "logprobs" in missing:
         rows = encode(read, tokenizer, template, model_settings.max_length)
-        with tqdm(total=len(rows), desc="log-probabilities", unit="row") as bar:
+        with tqdm(total=len(rows), desc="log-probabilities", unit="row", mininterval=1) as bar:
             judged = judge(model, rows, int(tokenizer.pad_token_id), bar.update)
         tables.write(logprobs_path, "logprobs", to_table(rows, judged), provenance)
     if "generations" in missing:
-        with tqdm(total=len(asked), desc="generations", unit="row") as bar:
+        with tqdm(total=len(asked), desc="generations", unit="row", mininterval=1) as bar:
             answers = generate(
                 model, tokenizer, asked, template, model_settings.max_length, settings.max_new_tokens, bar.update
             )

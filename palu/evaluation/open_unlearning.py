@@ -6,6 +6,7 @@ Index i is the part's i-th item. The entries of wrong replies hold a list per fi
 called `avg_loss`; a value that cannot be had is null.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from palu.errors import UserError
 from palu.evaluation.base import ItemScores, Missing, Value, mean
 from palu.evaluation.evidence import Evidence
 from palu.evaluation.items import Example, Item
-from palu.files import read_json, write_json
+from palu.files import atomic, read_json
 
 # The peer's abbreviation of each part, and the parts whose probability it normalises over the options
 PREFIXES = {"forget": "forget", "retain": "retain", "real_authors": "ra", "world_facts": "wf"}
@@ -107,7 +108,10 @@ def write_log(path: Path, evidence: Evidence, items: ItemScores, summary: Mappin
         content["agg_value"] = _aggregate(entry, content["value_by_index"], summary)
     for name in ("forget_quality", "model_utility"):
         log[name] = {"agg_value": summary.get(name)}
-    write_json(path, log)
+    # Not `files.write_json`, which sorts keys: the order of the items is their order as numbers
+    text = json.dumps(log, indent=1, allow_nan=False)
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _rows(item: Item, reply_kind: str) -> list[Example]:

@@ -69,27 +69,23 @@ class ReferenceCache:
             self._top_k = _checked_top_k(path, tables.check(path, "topk", expected), top_k)
             self._topk = _KeyedRows(path, "topk", "token_ids")
 
-    def lookup(self, batch: Batch, position_count: int | None = None) -> ReferenceFacts:
-        """What the run's needs ask for at the batch's positions, or at the first `position_count` of them.
+    def lookup(self, batch: Batch) -> ReferenceFacts:
+        """What the run's needs ask for at the batch's positions.
 
         Raises UserError naming the file, the example and the position of a missing row, or of one that was made for
         another token.
         """
-        keys = _Keys(
-            batch.example_ids,
-            batch.row[:position_count].cpu().numpy(),
-            batch.position[:position_count].cpu().numpy(),
-        )
+        keys = _Keys(batch.example_ids, batch.row.cpu().numpy(), batch.position.cpu().numpy())
         hidden = log_prob = top_k = None
         if self._states is not None:
             found = self._states.find(keys)
-            self._states.check_tokens(found, keys, batch.target_ids[:position_count].cpu().numpy())
+            self._states.check_tokens(found, keys, batch.target_ids.cpu().numpy())
             if "states" in self._needs:
                 hidden = from_storage(self._states.wide[found], self._dtype)
             if "log_probs" in self._needs:
                 log_prob = torch.from_numpy(self._states.columns["log_prob"][found])
         if self._topk is not None:
-            sensitive = (batch.role[:position_count] == SENSITIVE).cpu().numpy()
+            sensitive = (batch.role == SENSITIVE).cpu().numpy()
             found = self._topk.find(_Keys(keys.example_ids, keys.row[sensitive], keys.position[sensitive]))
             top_k = torch.from_numpy(self._topk.wide[found, : self._top_k].astype(np.int64))
         return ReferenceFacts(hidden, log_prob, top_k)

@@ -39,9 +39,9 @@ def finetune(
 
         L = mean over the reply and end tokens of a step of -log p(y_t | x, y_<t)
 
-    The model starts from `model_settings.base_checkpoint`, or from nothing: then its tokenizer is trained on the rows of
-    `tokenizer_parts` (default: `parts`). Name the same ones for the original and the retain model, and they share a
-    tokenizer and the weights that they start from.
+    The model starts from `model_settings.base_checkpoint`, or from nothing: then its tokenizer is trained on the rows
+    of `tokenizer_parts` (default: `parts`). Name the same ones for the original and the retain model, and they share
+    a tokenizer and the weights that they start from.
     checkpoint_folder: where an interrupted run keeps its state (default: `out`/.checkpoint).
     Raises UserError for bad inputs, a loss that is not finite and a full disk.
     """

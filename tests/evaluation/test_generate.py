@@ -63,13 +63,13 @@ def test_many_prompts_at_once_give_what_transformers_gives_one_by_one(model, pro
 
 
 def test_a_reply_without_an_end_is_cut_at_the_limit(model, prompts):
-    (found,) = greedy(model, prompts[:1], torch.tensor([2]), 5, lambda rows: None)
+    (found,) = greedy(model, prompts[:1], torch.tensor([2]), 5, lambda _: None)
     assert found == one_by_one(model, prompts[:1], [2], 5)[0]
     assert len(found) == 5
 
 
 def test_a_reply_never_outgrows_the_models_positions(model, prompts):
-    (found,) = greedy(model, prompts[:1], torch.tensor([2]), 10_000, lambda rows: None)
+    (found,) = greedy(model, prompts[:1], torch.tensor([2]), 10_000, lambda _: None)
     assert len(prompts[0]) + len(found) == 256
 
 
@@ -81,7 +81,7 @@ def test_batches_hold_prompts_of_like_length_and_respect_the_cache():
 
 def test_generations_come_in_the_order_of_the_examples_whatever_the_batches(model, tokenizer, examples, monkeypatch):
     together = generate(model, tokenizer, examples, CHAT, 200, 8)
-    monkeypatch.setattr(generation, "cache_rows", lambda model: 90)
+    monkeypatch.setattr(generation, "cache_rows", lambda _: 90)
     assert generate(model, tokenizer, examples, CHAT, 200, 8) == together
     assert len({answer.text for answer in together}) > 1
     assert {answer.token_count for answer in together} == {8}
@@ -90,7 +90,7 @@ def test_generations_come_in_the_order_of_the_examples_whatever_the_batches(mode
 def test_the_prompt_is_cut_as_in_training_where_the_template_ends_in_a_space(model, tokenizer, examples, monkeypatch):
     seen = []
 
-    def spy(model, prompts, *rest):
+    def spy(_model, prompts, *_rest):
         seen.extend(prompts)
         return [tokenizer(" Oslo", add_special_tokens=False)["input_ids"] for _ in prompts]
 

@@ -86,6 +86,6 @@ def test_a_folder_without_a_model_is_an_error_and_nothing_is_written(examples_pa
 def test_a_row_that_cannot_be_read_is_an_error_and_nothing_is_written(model_path, tmp_path):
     path = tmp_path / "examples.parquet"
     tables.write(path, "examples", [row("forget/0/original/0", prompt="why " * 300)], {"benchmark": "made-up"})
-    with pytest.raises(UserError, match="'forget/0/original/0'.*no room"):
+    with pytest.raises(UserError, match=r"'forget/0/original/0'.*no room"):
         infer(model_path, path, tmp_path / "out", MODEL, SETTINGS)
     assert not list(tmp_path.glob("out/*"))

@@ -47,7 +47,7 @@ def test_the_same_fact_in_two_parts_is_two_items():
 
 
 def test_an_item_without_its_original_reply_is_an_error_that_names_a_row():
-    with pytest.raises(UserError, match="'forget/0/perturbed/0'.*no row with the original reply"):
+    with pytest.raises(UserError, match=r"'forget/0/perturbed/0'.*no row with the original reply"):
         evaluated_items([row("forget/0/perturbed/0")], "forget")
 
 

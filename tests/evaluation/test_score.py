@@ -115,14 +115,14 @@ def test_tables_of_two_models_are_not_mixed(evaluated, examples_path, tmp_path):
     table = tables.read(evaluated / "generations.parquet", "generations")
     provenance = tables.provenance(evaluated / "generations.parquet") | {"model": "another"}
     tables.write(tmp_path / "generations.parquet", "generations", table, provenance)
-    with pytest.raises(UserError, match="generations.parquet: made with model 'another'"):
+    with pytest.raises(UserError, match=r"generations\.parquet: made with model 'another'"):
         score(examples_path, tmp_path / "generations.parquet", evaluated / "logprobs.parquet", tmp_path, SETTINGS)
 
 
 def test_tables_of_other_examples_are_refused(evaluated, examples, tmp_path):
     path = tmp_path / "examples.parquet"
     tables.write(path, "examples", examples[:-1], {"benchmark": "made-up"})
-    with pytest.raises(UserError, match="logprobs.parquet: made with examples"):
+    with pytest.raises(UserError, match=r"logprobs\.parquet: made with examples"):
         rescore(evaluated, path, tmp_path)
 
 

@@ -5,7 +5,7 @@ from palu.evaluation.settings import EvaluationSettings
 
 
 def test_an_unknown_metric_is_named_with_the_allowed_ones():
-    with pytest.raises(UserError, match="study.yaml: evaluation.metrics: .*'forget_rogue'.*forget_rouge"):
+    with pytest.raises(UserError, match=r"study\.yaml: evaluation.metrics: .*'forget_rogue'.*forget_rouge"):
         EvaluationSettings.parse({"metrics": ["forget_rogue"]}, "study.yaml: evaluation")
 
 

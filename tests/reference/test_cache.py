@@ -1,5 +1,7 @@
 """Lookups by key, and every file that must not be believed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -78,13 +80,11 @@ def test_only_what_is_needed_is_read(world, files, expected):
     assert facts.top_k.shape[1] == 12
 
 
-def test_a_lookup_can_stop_where_the_forget_rows_end(world, files, expected):
-    cache = ReferenceCache(EVERYTHING, *files, expected)
-    together, alone = batch_of(world, 0, 1), batch_of(world, 0)
-    facts, fewer = cache.lookup(together, position_count=len(alone.row)), cache.lookup(alone)
-    assert torch.equal(facts.hidden, fewer.hidden)
-    assert torch.equal(facts.top_k, fewer.top_k)
-    assert len(cache.lookup(together, position_count=0).log_prob) == 0
+def test_no_positions_find_nothing(world, files, expected):
+    batch = batch_of(world, 0)
+    none = {key: value[:0] for key, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+    facts = ReferenceCache(EVERYTHING, *files, expected).lookup(replace(batch, **none))
+    assert (facts.hidden.shape, facts.log_prob.shape, facts.top_k.shape) == ((0, 16), (0,), (0, 12))
 
 
 def test_bfloat16_states_come_back_as_bfloat16(world, tmp_path):

@@ -27,7 +27,7 @@ def test_states_and_log_probs_are_those_of_the_live_model_at_every_reply_token(w
     write_states(world.model, world.examples, out, world.settings)
     table = tables.read(out, "states")
     rows = world.token_rows()
-    assert set(table["example_id"].to_pylist()) == {row.example_id for row in rows}
+    assert set(table["example_id"].to_pylist()) == {f"forget/{i:05d}/original/0" for i in range(4)}
     assert len(table) == sum(len(row) - row.reply_start for row in rows)
     for row in rows:
         found = table.filter(np.array(table["example_id"].to_pylist()) == row.example_id).to_pydict()

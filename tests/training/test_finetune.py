@@ -61,7 +61,7 @@ def test_original_and_retain_model_share_a_tokenizer_and_leave_their_records(
 
 def test_a_checkpoint_is_trained_on(examples_path: Path, model_settings: ModelSettings, tmp_path: Path) -> None:
     run(examples_path, model_settings, tmp_path / "base", ["retain"])
-    start = ModelSettings(checkpoint=str(tmp_path / "base" / "model"))
+    start = ModelSettings(base_checkpoint=str(tmp_path / "base" / "model"))
     run(examples_path, start, tmp_path / "tuned", ["retain"])
     losses = [
         [row["value"] for row in tables.rows(tmp_path / name / "steps.parquet", "steps") if row["term"] == "loss"]
@@ -84,5 +84,5 @@ def test_from_nothing_there_is_no_chat_template(
     examples_path: Path, model_settings: ModelSettings, tmp_path: Path
 ) -> None:
     settings = model_settings.model_copy(update={"template": "chat"})
-    with pytest.raises(UserError, match="template: 'chat' needs a checkpoint"):
+    with pytest.raises(UserError, match="template: 'chat' needs a base_checkpoint"):
         run(examples_path, settings, tmp_path, ["retain"])
