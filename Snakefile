@@ -23,6 +23,13 @@ include: "workflow/rules/study.smk"
 report: "workflow/report/workflow.rst"
 
 
+onsuccess:
+    # A run for another target than the whole study may end without them.
+    if (outcome := Path(f"results/{study.name}/outcome.txt")).is_file():
+        print(outcome.read_text(encoding="utf-8"))
+        print(f"Report: {outcome.with_name('report.html')}")
+
+
 localrules:
     all,
     describe_study,

@@ -1,4 +1,4 @@
-"""A study is checked whole before anything runs; what is wrong is one line with file, key, value and what is allowed."""
+"""A study is checked whole before anything runs; what is wrong is one line: file, key, value, what is allowed."""
 
 import copy
 

@@ -7,12 +7,9 @@ corrected metric never needs the model again. `METRICS`: name in summary.json ->
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, cast
+from types import ModuleType
 
 from palu.settings import unknown
-
-if TYPE_CHECKING:
-    from palu.evaluation.base import Family
 
 METRICS = {
     "exact_memorization": "palu.evaluation.memorization",
@@ -41,8 +38,11 @@ METRICS = {
 }
 
 
-def load(name: str, place: str = "metric") -> Family:
-    """The module that computes metric `name`. Raises UserError naming the place and the known metrics."""
+def load(name: str, place: str = "metric") -> ModuleType:
+    """The module that computes metric `name`, a `palu.evaluation.base.Family`.
+
+    Raises UserError naming the place and the known metrics.
+    """
     if name not in METRICS:
         raise unknown("metric", name, place, METRICS)
-    return cast("Family", importlib.import_module(METRICS[name]))
+    return importlib.import_module(METRICS[name])

@@ -24,7 +24,7 @@ DROP_SHARE = 0.125
 
 @dataclass(frozen=True)
 class Generation:
-    """token_count: tokens generated, the end token left out; the limit's number where no end came."""
+    """text: without white space around it, as in the peer's logs. token_count: the end token left out."""
 
     text: str
     token_count: int
@@ -51,7 +51,6 @@ def generate(
     ]
     # In training a space that ends the template belongs to the reply's first word (`Answer: ` + `Oslo` has the token
     # ` Oslo`): the model has hardly seen it as a token of its own, so it is left for the model to write
-    borders = [prompt.text[len(prompt.text.rstrip(" ")) :] for prompt in rendered]
     prompts = [
         _prompt_tokens(prompt, row, tokenizer, max_length) for prompt, row in zip(rendered, examples, strict=True)
     ]
@@ -62,10 +61,7 @@ def generate(
         for i, reply in zip(batch, found, strict=True):
             replies[i] = reply
     texts = tokenizer.batch_decode(replies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return [
-        Generation(text.removeprefix(border), len(reply))
-        for text, border, reply in zip(texts, borders, replies, strict=True)
-    ]
+    return [Generation(text.strip(), len(reply)) for text, reply in zip(texts, replies, strict=True)]
 
 
 def _prompt_tokens(
@@ -132,8 +128,10 @@ def greedy(
     """
     input_ids, mask = _padded_left(prompts, int(stop_ids[0]), model.device)
     position_ids = (mask.cumsum(-1) - 1).clamp(min=0)
+    # Positions that the model has left after each prompt, whatever else is in the batch
     longest = getattr(model.config, "max_position_embeddings", None) or max_new_tokens + mask.shape[1]
-    steps = max(1, min(max_new_tokens, longest - mask.shape[1]))
+    room = (longest - mask.sum(-1)).clamp(min=1, max=max_new_tokens)
+    steps = int(room.max())
     chosen = torch.full((len(prompts), steps), int(stop_ids[0]), device=model.device)
     rows = torch.arange(len(prompts), device=model.device)
     running = torch.ones_like(rows, dtype=torch.bool)
@@ -151,6 +149,7 @@ def greedy(
         best = output.logits[:, -1].float().argmax(-1)
         running &= ~torch.isin(best, stop_ids)
         chosen[rows[running], step] = best[running]
+        running &= step + 1 < room[rows]
         left = int(running.sum())
         advance(len(prompts) - left - told)
         told = len(prompts) - left

@@ -18,7 +18,8 @@ from palu.tables import LOGPROBS
 from palu.tokens import TokenRow, collate, length_buckets
 
 # Padded tokens that go through the model at once, and positions whose logits exist at once. A GPU wants large
-# matrices; on a CPU a block of logits that stays in the cache is four times as fast as one of 32 MiB (V = 2048).
+# matrices; a CPU is quickest with what stays in its cache (measured at V = 2048, 0.35 M parameters). Passing the
+# prompt that a right and six wrong replies share once, and its keys and values on to each, was no quicker there.
 TOKENS_PER_BATCH = {"cuda": 65536, "cpu": 4096}
 POSITIONS_PER_BLOCK = {"cuda": 2048, "cpu": 256}
 

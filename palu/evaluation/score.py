@@ -75,7 +75,7 @@ def _families(metrics: list[str] | None) -> list[Family]:
             ordered.append(family)
 
     for name in METRICS if metrics is None else metrics:
-        visit(evaluation.load(name, "evaluation.metrics"))
+        visit(cast("Family", evaluation.load(name, "evaluation.metrics")))
     return ordered
 
 

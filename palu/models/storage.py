@@ -82,6 +82,8 @@ def first_line(error: BaseException) -> str:
 def weight_files(folder: Path) -> list[Path]:
     """A model folder's safetensors. Raises UserError where it has none, or is no model folder."""
     files = sorted(folder.glob("*.safetensors"))
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such model folder")
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: not a model folder: config.json is missing")
     if not files:

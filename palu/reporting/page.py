@@ -18,10 +18,11 @@ from palu.reporting.inert import visible
 from palu.reporting.initiating import Initiating, initiating
 from palu.reporting.quality import Qualities, qualities
 from palu.reporting.spreadsheet import results_csv
+from palu.reporting.terminal import outcome
 
 
 def write_report(index: dict[str, Any], out_folder: Path) -> None:
-    """Write report.html, results.csv and figures/*.svg into `out_folder`.
+    """Write report.html, results.csv, outcome.txt and figures/*.svg into `out_folder`.
 
     All is made before the first file is written, and the same index over the same files gives the same bytes.
     Raises UserError in one line for a key of the index or a file that is missing or broken.
@@ -31,13 +32,21 @@ def write_report(index: dict[str, Any], out_folder: Path) -> None:
     drawings = draw_all(study, quality)
     page = render_page(study, quality, drawings, index)
     table = results_csv(study)
+    lines = outcome_text(study, quality)
     with atomic(out_folder / "figures") as folder:
         folder.mkdir()
         for drawing in drawings:
             (folder / f"{drawing.name}.svg").write_text(drawing.svg, encoding="utf-8")
-    for name, text in (("results.csv", table), ("report.html", page)):
+    for name, text in (("results.csv", table), ("outcome.txt", lines), ("report.html", page)):
         with atomic(out_folder / name) as path:
             path.write_text(text, encoding="utf-8", newline="")
+
+
+def outcome_text(study: Study, quality: Qualities) -> str:
+    """The verdicts' overview and the main columns of the result table, for a terminal."""
+    aimed = initiating(study)
+    verdicts = [verdict.judge(study, arm, aimed.of(study, arm)) for arm in study.arms]
+    return outcome(verdict.overview(verdicts), results.result_table(study, quality, aimed, Notes()))
 
 
 def render_page(study: Study, quality: Qualities, drawings: list[Drawing], index: dict[str, Any]) -> str:

@@ -27,6 +27,10 @@ AGGREGATES = {
     "world_facts_rouge": "wf_Q_A_ROUGE",
     "world_facts_truth_ratio": "wf_Truth_Ratio",
 }
+# The peer sums its softmax over 2,048 words one after the other in float32 (cross-entropy over transposed logits),
+# which loses the smallest terms: its losses are up to 1.6e-5 below those of float64, which ours agree with. For the
+# few losses below 0.1 that is more than the 1e-4 of their size that all else is held to.
+LOSS_ERROR = 2e-5
 
 
 @pytest.fixture(scope="module")
@@ -65,5 +69,8 @@ def test_every_item_and_aggregate_is_what_the_peer_prints(shared, tofu_path, tmp
         for index, cell in theirs.items():
             for field in cell.keys() - {"input"}:
                 value = log[entry]["value_by_index"][index][field]
-                close = cell[field] if isinstance(cell[field], str) else pytest.approx(cell[field], rel=1e-4)
+                floor = LOSS_ERROR if field == "avg_loss" else 0
+                close = (
+                    cell[field] if isinstance(cell[field], str) else pytest.approx(cell[field], rel=1e-4, abs=floor)
+                )
                 assert value == close, (entry, index, field)

@@ -69,8 +69,10 @@ def test_a_reply_without_an_end_is_cut_at_the_limit(model, prompts):
 
 
 def test_a_reply_never_outgrows_the_models_positions(model, prompts):
-    (found,) = greedy(model, prompts[:1], torch.tensor([2]), 10_000, lambda _: None)
-    assert len(prompts[0]) + len(found) == 256
+    model.config.max_position_embeddings = 70
+    found = greedy(model, prompts, torch.tensor([2]), 10_000, lambda _: None)
+    model.config.max_position_embeddings = 256
+    assert {len(prompt) + len(reply) for prompt, reply in zip(prompts, found, strict=True)} == {70}
 
 
 def test_batches_hold_prompts_of_like_length_and_respect_the_cache():

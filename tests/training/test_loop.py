@@ -1,11 +1,12 @@
 """The loop: schedules by hand, gradients that do not depend on how a step is cut, a run that repeats itself."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from palu import models, tokens
@@ -26,7 +27,7 @@ MakeLoop = Callable[..., Loop]
 def make_loop(examples_path: Path, model_settings: ModelSettings, tmp_path: Path) -> MakeLoop:
     """A loop of finetuning over all eight rows, from the same untrained model each time."""
 
-    def make(micro_batch_tokens: int = 4096, **settings: float) -> Loop:
+    def make(micro_batch_tokens: int = 4096, **settings: float | str) -> Loop:
         examples = Examples(examples_path).of(["forget", "retain"])
         assert model_settings.architecture is not None
         texts = [row["prompt"] + row["reply"] for row in examples]
@@ -175,6 +176,26 @@ def test_a_term_without_units_adds_nothing_and_has_no_mean() -> None:
     assert rows["a"]["value"] == 2.0
     assert rows["c"]["value"] == 2.0
     assert math.isnan(rows["b"]["value"])
+
+
+@pytest.fixture
+def _fresh_accelerate() -> Iterator[None]:
+    """accelerate holds one precision for the whole process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("_fresh_accelerate")
+def test_in_bfloat16_the_weights_stay_in_float32_and_the_loss_stays_near(make_loop: MakeLoop) -> None:
+    exact, units = make_loop().accumulate([0, 1, 2], [])
+    AcceleratorState._reset_state(reset_partial_state=True)
+    loop = make_loop(mixed_precision="bf16")
+    mixed, _ = loop.accumulate([0, 1, 2], [])
+    assert exact["nll"] != mixed["nll"] == pytest.approx(exact["nll"], rel=1e-2)
+    assert {parameter.dtype for parameter in loop.objective.parameters()} == {torch.float32}
+    assert {parameter.grad.dtype for parameter in loop.objective.parameters()} == {torch.float32}
+    assert units["nll"] > 0
 
 
 def test_a_micro_batch_knows_its_items_from_its_partners(make_loop: MakeLoop) -> None:

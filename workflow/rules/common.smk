@@ -1,6 +1,7 @@
 """The study of this start of Snakemake, where its files lie, and what each stage depends on."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -102,9 +103,9 @@ def retain_scores(wildcards):
     return f"{MODEL}/retain/{EVALUATION}/scores.parquet" if is_compared else []
 
 
-def optional(flag, path):
-    """`flag path` for the shell, or nothing where there is no such input."""
-    return f"{flag} {path}" if path else ""
+def optional(flag, value):
+    """`flag value` for the shell, or nothing where there is no value."""
+    return f"{flag} {shlex.quote(value)}" if value else ""
 
 
 def evaluation_folders():

@@ -10,12 +10,12 @@ rule fetch_model:
         "../envs/palu.yaml"
     params:
         source=lambda wildcards: FETCHED.get(wildcards.role, ""),
-        revision=study.model.revision or "",
+        revision=optional("--revision", study.model.revision),
         code=code_digest("palu.models"),
     message:
         "Fetch the {wildcards.role} model {params.source}"
     shell:
-        "python -m palu fetch --checkpoint {params.source:q} --revision {params.revision:q} --out {output} > {log} 2>&1"
+        "python -m palu fetch --checkpoint {params.source:q} {params.revision} --out {output} > {log} 2>&1"
 
 
 rule finetune_model:

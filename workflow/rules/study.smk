@@ -50,6 +50,7 @@ rule report_study:
             category="Tables",
             labels={"table": "every run, every metric"},
         ),
+        outcome="results/{study}/outcome.txt",
         figures=report(
             directory("results/{study}/figures"),
             patterns=["{figure}.svg"],

@@ -33,7 +33,7 @@ rule unlearn_model:
         training=lambda wildcards: canonical_json(
             RUNS[wildcards.method, wildcards.settings].values["training"]
         ),
-        epochs=",".join(str(epoch) for epoch in study.trajectory_epochs),
+        epochs=optional("--keep-epochs", ",".join(map(str, study.trajectory_epochs))),
         spans=lambda wildcards, input: optional("--spans", input.spans),
         states=lambda wildcards, input: optional("--states", input.states),
         top_k=lambda wildcards, input: optional("--top-k-index", input.top_k),
@@ -45,5 +45,5 @@ rule unlearn_model:
     shell:
         "python -m palu unlearn --model {input.model} --model-settings {params.model:q} --examples {input.examples}"
         " {params.spans} {params.states} {params.top_k} --method {wildcards.method} --settings {params.settings:q}"
-        " --training {params.training:q} --seed {wildcards.seed} --keep-epochs {params.epochs:q}"
+        " --training {params.training:q} --seed {wildcards.seed} {params.epochs}"
         " --out $(dirname {output.run}) > {log} 2>&1"

@@ -1,0 +1,34 @@
+"""The study's outcome as a few plain lines, for the terminal that ran it."""
+
+from collections.abc import Sequence
+
+from palu.reporting.cells import Table
+from palu.reporting.inert import visible
+
+# Heading on the page -> heading in the terminal, in the order of the lines' columns.
+COLUMNS = {
+    "Initiating-token probability": "initiating",
+    "Forget ROUGE": "ROUGE",
+    "Forget probability, whole reply": "probability",
+    "Model utility": "utility",
+    "KS statistic D": "KS D",
+    "Forget quality p": "p",
+}
+
+
+def outcome(overview: str, table: Table) -> str:
+    """The overview sentence and the result table's main columns, aligned; a cell without a number is a dash."""
+    places = [
+        (title, position) for title in COLUMNS for position, (name, _) in enumerate(table.columns) if name == title
+    ]
+    lines = [["", *(COLUMNS[title] for title, _ in places)]]
+    lines += [[visible(row.name), *(row.cells[position].text or "–" for _, position in places)] for row in table.rows]
+    return "\n".join([visible(overview), "", *_aligned(lines)]) + "\n"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return [
+        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(pairs))
+        for pairs in (list(zip(line, widths, strict=True)) for line in lines)
+    ]

@@ -1,0 +1,103 @@
+"""Every stage is a plain command: its settings are text, its errors are one line."""
+
+import json
+
+import pytest
+
+from palu import cli, tables
+from palu.errors import UserError
+
+
+def run(capsys, *arguments):
+    status = cli.main([str(argument) for argument in arguments])
+    return status, capsys.readouterr().err
+
+
+def test_settings_come_from_a_file_from_text_and_from_single_keys(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("beta: 0.5\nforget_weight: 2.0\n")
+    parser = cli.parser()
+    base = ["score", "--examples", "x", "--evaluation", "y"]
+    options = parser.parse_args([*base, "--settings", str(path), "--set", "beta=0.1", "--set", "first_n=null"])
+    assert cli.merged(options) == {"beta": 0.1, "forget_weight": 2.0, "first_n": None}
+    options = parser.parse_args([*base, "--settings", '{"beta": 3}'])
+    assert cli.merged(options) == {"beta": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("absent.yaml", "--settings: absent.yaml: no such file"),
+        ("{a: ", "--settings: not valid YAML"),
+        ("{1, 2}: 3", "--settings: not valid YAML"),
+    ],
+)
+def test_unreadable_settings_are_one_line(text, message):
+    with pytest.raises(UserError) as caught:
+        cli.read_mapping(text, "--settings")
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pair", ["beta", "=1", "beta=[1"])
+def test_a_broken_assignment_is_refused(pair):
+    with pytest.raises(UserError, match="--set"):
+        cli.assignments([pair])
+
+
+def test_a_users_mistake_is_one_line_and_exit_status_1(tmp_path, capsys):
+    out = ("--out", tmp_path / "e.parquet", "--gold-out", tmp_path / "g.parquet")
+    status, error = run(capsys, "benchmark", "--name", "demmo", *out)
+    assert status == 1
+    assert error == "palu: error: --name: unknown benchmark 'demmo' (did you mean 'demo'?); allowed: demo, tofu\n"
+    status, error = run(capsys, "benchmark", "--name", "demo", "--set", "people=0", *out)
+    assert status == 1
+    assert error.startswith("palu: error: benchmark demo: people: 0 should be greater than or equal to")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_benchmark_and_tag_run_as_the_readme_says(tmp_path, capsys):
+    examples, gold, spans = (tmp_path / f"{name}.parquet" for name in ("rows", "gold", "spans"))
+    run(capsys, "benchmark", "--name", "demo", "--set", "people=12", "--out", examples, "--gold-out", gold)
+    status, error = run(capsys, "tag", "--tagger", "spacy", "--examples", examples, "--out", spans)
+    assert (status, error) == (0, "")
+    tagged = {row["example_id"] for row in tables.rows(spans, "spans")}
+    forget = {
+        row["example_id"]
+        for row in tables.rows(examples, "examples")
+        if row["part"] == "forget" and row["reply_kind"] == "original" and row["prompt_kind"] == "original"
+    }
+    assert tagged <= forget
+    assert len(tagged) > 0.9 * len(forget)
+
+
+def test_a_missing_model_is_one_line_at_every_stage_that_loads_one(tmp_path, capsys):
+    examples = tmp_path / "rows.parquet"
+    run(capsys, "benchmark", "--name", "demo", "--set", "people=8", "--set", "forget_people=1", "--out", examples,
+        "--gold-out", tmp_path / "gold.parquet")  # fmt: skip
+    common = ("--model", tmp_path / "absent", "--examples", examples)
+    for stage in (
+        ("reference", *common, "--out", tmp_path / "states.parquet"),
+        ("infer", *common, "--out", tmp_path / "evaluation"),
+        ("unlearn", *common, "--method", "grad_diff", "--out", tmp_path / "run"),
+    ):
+        status, error = run(capsys, *stage)
+        assert status == 1
+        assert f"{tmp_path / 'absent'}: no such model folder" in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "states.parquet").exists()
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_methods_settings_and_the_optimisers_share_set(tmp_path, capsys, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("palu.training.unlearn.unlearn", lambda **arguments: seen.update(arguments))
+    status, _ = run(
+        capsys, "unlearn", "--model", tmp_path, "--examples", tmp_path, "--out", tmp_path, "--method", "npo",
+        "--set", "beta=0.5", "--set", "epochs=3", "--training", json.dumps({"learning_rate": 0.1}),
+        "--keep-epochs", "1,2",
+    )  # fmt: skip
+    assert status == 0
+    assert seen["method_settings"].beta == 0.5
+    assert (seen["settings"].epochs, seen["settings"].learning_rate) == (3, 0.1)
+    assert seen["keep_epochs"] == [1, 2]
