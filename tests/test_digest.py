@@ -70,6 +70,7 @@ def test_a_method_changes_its_own_runs_only(package):
     assert changed_by(package / "methods" / "a.py", "loss = 3\n", "palu.stage", "palu.methods.a")
 
 
-def test_an_unknown_module_is_refused(package):
+@pytest.mark.usefixtures("package")
+def test_an_unknown_module_is_refused():
     with pytest.raises(ValueError, match="no such module"):
         digest.code_digest("palu.absent")

@@ -51,5 +51,5 @@ def test_settings_cannot_be_changed_afterwards():
 
 
 def test_a_text_where_a_section_belongs_is_refused():
-    with pytest.raises(UserError, match="a.yaml: 'palu' is not a mapping"):
+    with pytest.raises(UserError, match=r"a\.yaml: 'palu' is not a mapping"):
         Outer.parse("palu", "a.yaml")

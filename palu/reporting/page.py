@@ -11,6 +11,7 @@ from markupsafe import Markup
 from palu.files import atomic
 from palu.reporting import results, sections, verdict
 from palu.reporting.cells import Notes, Table, number_text
+from palu.reporting.choice import RULE, choose
 from palu.reporting.collect import Study, collect
 from palu.reporting.drawing import Drawing, looks, themed
 from palu.reporting.figures import draw_all
@@ -46,7 +47,7 @@ def outcome_text(study: Study, quality: Qualities) -> str:
     """The verdicts' overview and the main columns of the result table, for a terminal."""
     aimed = initiating(study)
     verdicts = [verdict.judge(study, arm, aimed.of(study, arm)) for arm in study.arms]
-    return outcome(verdict.overview(verdicts), results.result_table(study, quality, aimed, Notes()))
+    return outcome(verdict.overview(verdicts), choose(verdicts), results.result_table(study, quality, aimed, Notes()))
 
 
 def render_page(study: Study, quality: Qualities, drawings: list[Drawing], index: dict[str, Any]) -> str:
@@ -86,6 +87,8 @@ def render_page(study: Study, quality: Qualities, drawings: list[Drawing], index
         colours=[looks(study.arms)[arm.name].colour for arm in study.arms],
         generations=sections.generations(study, aimed),
         tried=sections.tried(study),
+        choices=choose(verdicts),
+        choice_rule=RULE,
         tried_table=_tried_table(study, quality, notes),
         notes=notes.texts,
         provenance=sections.provenance(study, index),

@@ -130,7 +130,7 @@ def tried(study: Study) -> Tried:
     values = {arm.name: [_value(arm.varied[key]) if key in arm.varied else "" for key in keys] for arm in study.arms}
     counts: dict[str, int] = {}
     for arm in study.arms:
-        counts[arm.label] = counts.get(arm.label, 0) + 1
+        counts[arm.method] = counts.get(arm.method, 0) + 1
     return Tried(keys, values, counts)
 
 

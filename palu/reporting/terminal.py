@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from palu.reporting.cells import Table
+from palu.reporting.choice import Choice
 from palu.reporting.inert import visible
 
 # Heading on the page -> heading in the terminal, in the order of the lines' columns.
@@ -16,14 +17,19 @@ COLUMNS = {
 }
 
 
-def outcome(overview: str, table: Table) -> str:
-    """The overview sentence and the result table's main columns, aligned; a cell without a number is a dash."""
+def outcome(overview: str, choices: Sequence[Choice], table: Table) -> str:
+    """The overview sentence, the result table's main columns, aligned, and what a grid recommends.
+
+    A cell without a number is a dash.
+    """
     places = [
         (title, position) for title in COLUMNS for position, (name, _) in enumerate(table.columns) if name == title
     ]
     lines = [["", *(COLUMNS[title] for title, _ in places)]]
     lines += [[visible(row.name), *(row.cells[position].text or "–" for _, position in places)] for row in table.rows]
-    return "\n".join([visible(overview), "", *_aligned(lines)]) + "\n"
+    recommended = [f"Of {choice.tried} settings of {choice.method}: {visible(choice.arm)}" for choice in choices]
+    blocks = [[visible(overview)], _aligned(lines), recommended]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:

@@ -1,0 +1,41 @@
+"""A grid recommends one setting of each method, by one rule."""
+
+from types import SimpleNamespace
+
+from palu.reporting.choice import choose
+
+
+def verdict(method, name, utility, keeps, *differences, status="missed"):
+    levels = [
+        SimpleNamespace(distance=SimpleNamespace(difference=value), status="", value=0.1) for value in differences
+    ]
+    check = SimpleNamespace(distance=None, status="met" if keeps else "missed", value=utility)
+    return SimpleNamespace(arm=SimpleNamespace(name=name, method=method), checks=(*levels, check), status=status)
+
+
+def test_the_nearest_farthest_level_wins_among_those_that_keep_utility():
+    found = choose(
+        [
+            verdict("palu", "one level exact, one far", 0.75, True, 0.0, -0.3),
+            verdict("palu", "both near", 0.72, True, 0.1, -0.2),
+            verdict("palu", "nearest, utility lost", 0.5, False, 0.0, 0.0),
+        ]
+    )
+    assert [(choice.arm, choice.distance, choice.keeps_utility, choice.tried) for choice in found] == [
+        ("both near", 0.2, True, 3)
+    ]
+
+
+def test_the_highest_utility_wins_where_none_keeps_it():
+    found = choose([verdict("npo", "a", 0.4, False, 0.0, 0.0), verdict("npo", "b", 0.6, False, 0.9, 0.9)])
+    assert [(choice.arm, choice.keeps_utility) for choice in found] == [("b", False)]
+
+
+def test_a_method_with_one_setting_has_nothing_to_choose():
+    assert choose([verdict("palu", "only", 0.7, True, 0.1, 0.1)]) == []
+
+
+def test_a_setting_that_cannot_be_judged_is_passed_over():
+    unknown = verdict("palu", "unknown", 0.9, True, status="unknown")
+    found = choose([unknown, verdict("palu", "known", 0.7, True, 0.4, 0.1)])
+    assert [choice.arm for choice in found] == ["known"]
