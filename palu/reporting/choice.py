@@ -1,8 +1,8 @@
 """The setting that a grid recommends for each method, by a rule that is the same for all of them.
 
-Among the settings that keep the utility target, the one whose farthest level (initiating-token probability, forget
-ROUGE) is nearest to the retain model's; where no setting keeps it, the one with the highest utility. A choice is for
-another study: numbers that chose a setting say little about it.
+Among the settings that keep the utility target, those that meet the most targets; among them the one whose farthest
+level (initiating-token probability, forget ROUGE) is nearest to the retain model's. Where no setting keeps utility,
+the one with the highest. A choice is for another study: numbers that chose a setting say little about it.
 """
 
 from collections.abc import Iterable
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from palu.reporting.verdict import Verdict
 
 RULE = (
-    "Among the settings that keep the utility target, the one whose farthest level is nearest to the retain model's; "
-    "where none keeps it, the one with the highest utility."
+    "Among the settings that keep the utility target, those that meet the most targets; among them the one whose "
+    "farthest level is nearest to the retain model's. Where none keeps utility, the one with the highest."
 )
 
 
@@ -42,10 +42,10 @@ def choose(verdicts: Iterable[Verdict]) -> list[Choice]:
     return choices
 
 
-def _rank(verdict: Verdict) -> tuple[bool, float]:
-    keeps = _keeps_utility(verdict)
-    utility = verdict.checks[-1].value or 0.0
-    return not keeps, _distance(verdict) if keeps else -utility
+def _rank(verdict: Verdict) -> tuple[bool, int, float]:
+    if _keeps_utility(verdict):
+        return False, -verdict.met, _distance(verdict)
+    return True, 0, -(verdict.checks[-1].value or 0.0)
 
 
 def _distance(verdict: Verdict) -> float:

@@ -64,6 +64,7 @@ def render_page(study: Study, quality: Qualities, drawings: list[Drawing], index
     aimed = initiating(study)
     notes = Notes()
     verdicts = [verdict.judge(study, arm, aimed.of(study, arm)) for arm in study.arms]
+    choices = choose(verdicts)
     rows, groups = sections.asked_to_forget(study.items)
     return environment.get_template("report.html.j2").render(
         study=study,
@@ -72,7 +73,7 @@ def render_page(study: Study, quality: Qualities, drawings: list[Drawing], index
         seeds=sorted({run.entry.seed for run in study.runs}),
         aimed=aimed,
         initiating_share=_initiating_share(study, aimed),
-        verdicts=verdicts,
+        cards=sections.cards(verdicts, choices),
         overview=verdict.overview(verdicts),
         quality_sentence=quality_sentence(quality),
         warnings=warnings(study, quality),
@@ -87,7 +88,7 @@ def render_page(study: Study, quality: Qualities, drawings: list[Drawing], index
         colours=[looks(study.arms)[arm.name].colour for arm in study.arms],
         generations=sections.generations(study, aimed),
         tried=sections.tried(study),
-        choices=choose(verdicts),
+        choices=choices,
         choice_rule=RULE,
         tried_table=_tried_table(study, quality, notes),
         notes=notes.texts,

@@ -11,9 +11,11 @@ import yaml
 
 from palu import __version__
 from palu.files import file_digest
+from palu.reporting.choice import Choice
 from palu.reporting.collect import Arm, ForgetItem, Study
 from palu.reporting.initiating import Initiating
 from palu.reporting.marking import Segment, choose_items, marked_generation, marked_reply, repetition, secrets
+from palu.reporting.verdict import Verdict
 
 # The page stays one that a browser opens at once.
 ITEM_LIMIT = 60
@@ -105,6 +107,29 @@ def _speakers(study: Study) -> Iterator[tuple[str, int | None, dict[str, str]]]:
 
 def _marked(generation: str | None, wanted: Sequence[str]) -> list[Segment] | None:
     return None if generation is None else marked_generation(generation, wanted, GENERATION_CHARACTERS)
+
+
+# More verdicts than these are folded away, but for the setting that the grid recommends for each method.
+CARD_LIMIT = 9
+
+
+@dataclass(frozen=True)
+class Cards:
+    """The verdicts with their arms' places in the colour order: those shown at once, and those folded away."""
+
+    shown: list[tuple[int, Verdict]]
+    folded: list[tuple[int, Verdict]]
+
+
+def cards(verdicts: Sequence[Verdict], choices: Sequence[Choice]) -> Cards:
+    """All verdicts where they are few; else each method's recommended setting, or its only one."""
+    placed = list(enumerate(verdicts))
+    if len(verdicts) <= CARD_LIMIT:
+        return Cards(placed, [])
+    chosen = {choice.arm for choice in choices}
+    several = {choice.method for choice in choices}
+    shown = [pair for pair in placed if pair[1].arm.name in chosen or pair[1].arm.method not in several]
+    return Cards(shown, [pair for pair in placed if pair not in shown])
 
 
 @dataclass(frozen=True)

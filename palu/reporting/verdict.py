@@ -158,7 +158,13 @@ def overview(verdicts: list[Verdict]) -> str:
     targets = len(verdicts[0].checks)
     whole = [verdict.arm.name for verdict in verdicts if verdict.met == targets]
     if whole:
-        return f"{len(whole)} of {len(verdicts)} meet all {targets} targets: {'; '.join(whole)}."
+        return f"{len(whole)} of {len(verdicts)} meet all {targets} targets: {_few(whole)}."
     most = max(verdict.met for verdict in verdicts)
     nearest = [verdict.arm.name for verdict in verdicts if verdict.met == most]
-    return f"None of {len(verdicts)} meets all {targets} targets; most met: {most} ({'; '.join(nearest)})."
+    return f"None of {len(verdicts)} meets all {targets} targets; most met: {most} ({_few(nearest)})."
+
+
+def _few(names: list[str], limit: int = 4) -> str:
+    """The names, or the first of them and how many more there are."""
+    more = f"; and {len(names) - limit} more" if len(names) > limit else ""
+    return "; ".join(names[:limit]) + more

@@ -5,12 +5,14 @@ from types import SimpleNamespace
 from palu.reporting.choice import choose
 
 
-def verdict(method, name, utility, keeps, *differences, status="missed"):
+def verdict(method, name, utility, keeps, *differences, status="missed", met=1):
     levels = [
         SimpleNamespace(distance=SimpleNamespace(difference=value), status="", value=0.1) for value in differences
     ]
     check = SimpleNamespace(distance=None, status="met" if keeps else "missed", value=utility)
-    return SimpleNamespace(arm=SimpleNamespace(name=name, method=method), checks=(*levels, check), status=status)
+    return SimpleNamespace(
+        arm=SimpleNamespace(name=name, method=method), checks=(*levels, check), status=status, met=met
+    )
 
 
 def test_the_nearest_farthest_level_wins_among_those_that_keep_utility():
@@ -24,6 +26,11 @@ def test_the_nearest_farthest_level_wins_among_those_that_keep_utility():
     assert [(choice.arm, choice.distance, choice.keeps_utility, choice.tried) for choice in found] == [
         ("both near", 0.2, True, 3)
     ]
+
+
+def test_more_targets_met_come_before_a_nearer_level():
+    one, two = verdict("palu", "one", 0.7, True, 0.1, 0.1), verdict("palu", "two", 0.7, True, 0.0, 0.2, met=2)
+    assert [choice.arm for choice in choose([one, two])] == ["two"]
 
 
 def test_the_highest_utility_wins_where_none_keeps_it():
