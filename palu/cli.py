@@ -142,6 +142,12 @@ def score(options: argparse.Namespace) -> None:
     )
 
 
+def score_logs(options: argparse.Namespace) -> None:
+    from palu.evaluation.score import score_log
+
+    score_log(options.logs, options.out, options.retain_logs)
+
+
 def evaluate(options: argparse.Namespace) -> None:
     from palu import benchmarks
     from palu.evaluation.evaluate import evaluate as run
@@ -216,7 +222,7 @@ def parser() -> argparse.ArgumentParser:
     stages = top.add_subparsers(title="stages", metavar="STAGE", required=True)
 
     def stage(run: Any, text: str, *paths: str, optional: Sequence[str] = ()) -> argparse.ArgumentParser:
-        sub = stages.add_parser(run.__name__, help=text, description=text)
+        sub = stages.add_parser(run.__name__.replace("_", "-"), help=text, description=text)
         sub.set_defaults(stage=run)
         for name in (*paths, *optional):
             sub.add_argument(f"--{name}", type=Path, required=name in paths, metavar="PATH")
@@ -256,6 +262,7 @@ def parser() -> argparse.ArgumentParser:
         score, "compute metrics without the model", "examples", "evaluation", optional=["spans", "retain-scores"]
     )
     one.add_argument("--run", default="", help="the model's name in the scores table")
+    stage(score_logs, "aggregate a TOFU_EVAL.json log anew, without a model", "logs", "out", optional=["retain-logs"])
     one = stage(evaluate, "evaluate a model on a benchmark", "model", "out", optional=["retain-logs"])
     one.add_argument("--benchmark", required=True, help="a benchmark: demo, tofu; --set takes its settings")
     one.add_argument("--data", help="hub id or local folder of the benchmark")

@@ -101,3 +101,15 @@ def test_a_methods_settings_and_the_optimisers_share_set(tmp_path, capsys, monke
     assert seen["method_settings"].beta == 0.5
     assert (seen["settings"].epochs, seen["settings"].learning_rate) == (3, 0.1)
     assert seen["keep_epochs"] == [1, 2]
+
+
+def test_a_published_log_is_aggregated_without_a_model(shared, tmp_path, capsys):
+    logs = shared / "oracles" / "tofu-logs"
+    status, error = run(
+        capsys, "score-logs", "--logs", logs / "Llama-2-7b-chat-hf.full.forget05.json",
+        "--retain-logs", logs / "Llama-2-7b-chat-hf.retain95.json", "--out", tmp_path,
+    )  # fmt: skip
+    assert (status, error) == (0, "")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["forget_quality"] == pytest.approx(5.86730162802883e-14, rel=1e-9)
+    assert summary["model_utility"] == pytest.approx(0.6275553508047139, abs=1e-9)

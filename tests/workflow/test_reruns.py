@@ -93,3 +93,11 @@ def test_snakemake_can_make_its_own_report(project, study):
     done = project.snakemake(study, "--report", "snakemake-report.zip")
     assert done.returncode == 0, done.stderr
     assert (project.folder / "snakemake-report.zip").stat().st_size > 10_000
+
+
+def test_a_study_without_kept_epochs_runs(project, study):
+    study["trajectory_epochs"] = []
+    study["methods"].pop("palu")
+    done = project.snakemake(study)
+    assert done.returncode == 0, done.stderr
+    assert "Report: results/small/report.html" in done.stdout

@@ -36,6 +36,7 @@ rule score_model:
         scores="results/{folder}/evaluation-{evaluation}/scores.parquet",
         summary="results/{folder}/evaluation-{evaluation}/summary.json",
         reasons="results/{folder}/evaluation-{evaluation}/reasons.json",
+        peer="results/{folder}/evaluation-{evaluation}/open_unlearning.json",
     log:
         "logs/{folder}/score-{evaluation}.log",
     conda:
