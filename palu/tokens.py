@@ -23,8 +23,8 @@ from palu import tables
 from palu.errors import UserError
 from palu.models import RenderedPrompt, TemplateSettings, check_offsets, render_prompt
 from palu.roles import COMMON, END, PROMPT, SENSITIVE
+from palu.spans import Span, run_offsets, sensitive_tokens
 
-Span = tuple[int, int]
 IntArray = npt.NDArray[np.int64]
 
 # Rows handed to the tokenizer at once: enough to use all its threads, few enough to bound Python's lists of offsets
@@ -207,8 +207,11 @@ def _row(
     char_start[:reply_start] = char_end[:reply_start] = 0
     uncovered = cut = 0
     if spans:
-        sensitive, uncovered, cut = _sensitive_tokens(example["reply"], char_start, char_end, spans)
+        sensitive, found = sensitive_tokens(example["reply"], char_start, char_end, spans)
         role[sensitive] = SENSITIVE
+        kept_text_end = int(char_end.max())
+        cut = sum(start >= kept_text_end for (start, _), is_found in zip(spans, found, strict=True) if not is_found)
+        uncovered = int((~found).sum()) - cut
     if input_ids[-1] == end_id:
         # The reply's own text ends with the end token: it is the one end token
         role[-1], char_start[-1], char_end[-1] = END, 0, 0
@@ -227,36 +230,6 @@ def _row(
         uncovered_spans=uncovered,
         truncated_spans=cut,
     )
-
-
-def _sensitive_tokens(
-    reply: str, char_start: IntArray, char_end: IntArray, spans: Sequence[Span]
-) -> tuple[npt.NDArray[np.bool_], int, int]:
-    """(T,) whether a token intersects a span once trimmed; spans without a token; spans in text that was cut."""
-    solid = np.array([not character.isspace() for character in reply])
-    index = np.arange(len(reply))
-    # next_solid[i]: first non-space at or after i; last_solid_end[i]: end of the last non-space before i
-    next_solid = np.append(np.minimum.accumulate(np.where(solid, index, len(reply))[::-1])[::-1], len(reply))
-    last_solid_end = np.append(0, np.maximum.accumulate(np.where(solid, index + 1, 0)))
-    first, last = next_solid[char_start], last_solid_end[char_end]
-    real = first < last
-    sensitive = np.zeros(len(char_start), dtype=bool)
-    kept_text_end = int(char_end.max())
-    uncovered = cut = 0
-    for start, end in spans:
-        hit = real & (first < end) & (last > start)
-        sensitive |= hit
-        if not hit.any():
-            cut += start >= kept_text_end
-            uncovered += start < kept_text_end
-    return sensitive, uncovered, cut
-
-
-def run_offsets(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.int16]:
-    """(T,) bool -> (T,) int16: 0, 1, 2... along every run of True, -1 elsewhere."""
-    index = np.arange(len(inside))
-    last_outside = np.maximum.accumulate(np.where(inside, -1, index))
-    return np.where(inside, index - last_outside - 1, -1).astype(np.int16)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import pytest
 import palu
 
 PACKAGE = Path(palu.__file__).parent
-LEAVES = {"errors", "files", "settings", "roles", "tables"}
+LEAVES = {"errors", "files", "settings", "roles", "spans", "tables"}
 SETTINGS = {"benchmarks", "tagging", "methods", "evaluation", "training", "models"}
 
 # Room -> the rooms it may import, besides itself and the leaves.

@@ -300,14 +300,6 @@ def test_tokens_of_a_span_cover_it_and_nothing_of_the_prompt(data, template, pro
     assert list(plain.input_ids) == list(row.input_ids), "spans do not move tokens"
 
 
-@pytest.mark.parametrize(
-    ("inside", "expected"),
-    [([0, 1, 1, 0, 1], [-1, 0, 1, -1, 0]), ([1, 1], [0, 1]), ([0], [-1]), ([1, 0, 0, 1], [0, -1, -1, 0])],
-)
-def test_run_offsets_count_along_each_run(inside, expected):
-    assert list(tokens.run_offsets(np.array(inside, dtype=bool))) == expected
-
-
 def test_roles_are_those_of_the_authors_batch(shared):
     source = shared / "data" / "tofu-spans" / "forget10-minus-forget05.jsonl"
     records = [json.loads(line) for line in source.read_text().splitlines()[:8]]

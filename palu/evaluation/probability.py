@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
-from palu.evaluation.evidence import Evidence, Reading, Span
+from palu.evaluation.evidence import Evidence, Reading
 from palu.evaluation.items import PARTS, Item
+from palu.spans import Span, first_of_runs, run_offsets, sensitive_tokens
 
 SOURCES: tuple[ModuleType, ...] = ()
 
@@ -104,17 +105,6 @@ def _initiating(evidence: Evidence, spans: Mapping[str, Sequence[Span]]) -> dict
 def initiating_tokens(
     reading: Reading, reply: str, spans: Sequence[Span], first_n: int | None
 ) -> npt.NDArray[np.bool_]:
-    """(P,) bool: the first `first_n` tokens (none = all) of every run of sensitive tokens.
-
-    A token is sensitive iff its characters, trimmed of white space, intersect a span: what `palu.tokens` does with
-    numpy over many rows, said again without torch.
-    """
-    chosen = np.zeros(len(reading.log_probs), dtype=bool)
-    run_length = 0
-    for i, (start, end) in enumerate(zip(reading.char_starts.tolist(), reading.char_ends.tolist(), strict=True)):
-        text = reply[start:end]
-        first, last = end - len(text.lstrip()), start + len(text.rstrip())
-        sensitive = any(max(first, span_start) < min(last, span_end) for span_start, span_end in spans)
-        run_length = run_length + 1 if sensitive else 0
-        chosen[i] = sensitive and (first_n is None or run_length <= first_n)
-    return chosen
+    """(P,) bool: the first `first_n` tokens (none = all) of every run of sensitive tokens."""
+    sensitive, _ = sensitive_tokens(reply, reading.char_starts, reading.char_ends, spans)
+    return first_of_runs(run_offsets(sensitive), first_n)

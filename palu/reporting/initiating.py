@@ -6,7 +6,7 @@ facts are forgotten. The floor says how far they can.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from palu import tables
 from palu.reporting.collect import Arm, ForgetItem, Study
+from palu.spans import run_offsets, sensitive_tokens
 
 # A floor is shown only where the same arithmetic gives the original's own summary to within this.
 AGREEMENT = 1e-3
@@ -41,24 +42,6 @@ class ReplyTokens:
 Replies = Mapping[str, ReplyTokens]
 
 
-def sensitive_offsets(
-    reply: str, char_starts: Sequence[int], char_ends: Sequence[int], spans: Sequence[tuple[int, int]]
-) -> list[int]:
-    """Each token's place in its run of sensitive tokens, -1 outside.
-
-    A token is sensitive iff its characters, trimmed of white space, intersect a span; the rule is that of the
-    training, applied to the offsets that the evaluation wrote down.
-    """
-    offsets: list[int] = []
-    for start, end in zip(char_starts, char_ends, strict=True):
-        piece = reply[start:end]
-        first = start + len(piece) - len(piece.lstrip())
-        last = start + len(piece.rstrip())
-        inside = first < last and any(first < span_end and last > span_start for span_start, span_end in spans)
-        offsets.append((offsets[-1] if offsets else -1) + 1 if inside else -1)
-    return offsets
-
-
 def read_tokens(path: Path, items: Iterable[ForgetItem]) -> dict[str, ReplyTokens]:
     """example_id -> the tokens of its reply, for those of `items` that an evaluation's logprobs table has.
 
@@ -73,7 +56,8 @@ def read_tokens(path: Path, items: Iterable[ForgetItem]) -> dict[str, ReplyToken
     for row in chosen.to_pylist():
         item = wanted[row["example_id"]]
         starts, ends = row["char_starts"], row["char_ends"]
-        offset = sensitive_offsets(item.reply, starts, ends, item.spans)
+        sensitive, _ = sensitive_tokens(item.reply, starts, ends, item.spans)
+        offset = run_offsets(sensitive).tolist()
         found[item.example_id] = ReplyTokens(starts, ends, row["log_probs"], row["argmax_hits"], offset)
     return dict(sorted(found.items()))
 

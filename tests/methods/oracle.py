@@ -13,7 +13,7 @@ from palu import models, tokens
 from palu.heads import ChunkedHead, DenseHead
 from palu.methods.base import ReplyPositions, ReplyStates
 from palu.roles import COMMON, END, SENSITIVE
-from palu.tokens import run_offsets
+from palu.spans import run_offsets
 
 HEADS = [ChunkedHead, DenseHead]
 D, V, K = 5, 11, 4

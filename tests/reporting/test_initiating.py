@@ -14,7 +14,6 @@ from palu.reporting.initiating import (
     mean_extraction,
     mean_probability,
     read_tokens,
-    sensitive_offsets,
     token_shares,
 )
 
@@ -22,15 +21,6 @@ from palu.reporting.initiating import (
 def reply_tokens(log_probs, hits, offset, char_ends=None):
     ends = char_ends if char_ends is not None else [*range(1, len(offset)), 0]
     return ReplyTokens([max(end - 1, 0) for end in ends], ends, log_probs, hits, offset)
-
-
-def test_a_token_is_sensitive_when_it_meets_a_span_once_trimmed():
-    reply = "Ann of Oslo, 1961"
-    starts, ends = [0, 3, 6, 11, 12, 0], [3, 6, 11, 12, 17, 0]
-    assert sensitive_offsets(reply, starts, ends, [(7, 11), (13, 17)]) == [-1, -1, 0, -1, 0, -1]
-    # the blank before a span belongs to no span, and touching spans are one run
-    assert sensitive_offsets(reply, starts, ends, [(6, 7)]) == [-1] * 6
-    assert sensitive_offsets(reply, starts, ends, [(7, 11), (11, 12), (12, 17)]) == [-1, -1, 0, 1, 2, -1]
 
 
 def test_shares_leave_the_end_token_out():

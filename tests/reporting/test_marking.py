@@ -1,6 +1,7 @@
 from palu.reporting.collect import ForgetItem
-from palu.reporting.initiating import ReplyTokens, sensitive_offsets
+from palu.reporting.initiating import ReplyTokens
 from palu.reporting.marking import choose_items, marked_generation, marked_reply, repetition, secrets
+from palu.spans import run_offsets, sensitive_tokens
 
 
 def item(reply, spans, prompt="Who?", example_id="a", group="g"):
@@ -13,9 +14,8 @@ def tokens_of(reply, spans, pieces):
         starts.append(place)
         place += len(piece)
         ends.append(place)
-    return ReplyTokens(
-        starts, ends, [0.0] * len(pieces), [True] * len(pieces), sensitive_offsets(reply, starts, ends, spans)
-    )
+    offsets = run_offsets(sensitive_tokens(reply, starts, ends, spans)[0]).tolist()
+    return ReplyTokens(starts, ends, [0.0] * len(pieces), [True] * len(pieces), offsets)
 
 
 def pairs(segments):
