@@ -39,7 +39,7 @@ METRICS = {
 
 
 def load(name: str, place: str = "metric") -> ModuleType:
-    """The module that computes metric `name`, a `palu.evaluation.base.Family`.
+    """The module that computes metric `name`, a `palu.evaluation.family.Family`.
 
     Raises UserError naming the place and the known metrics.
     """

@@ -1,15 +1,10 @@
-"""What a family of metrics is given and what it must offer. No tensor library is loaded by importing this."""
+"""The values that metrics are made of: numbers, or the reasons why there are none. Loads no torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from palu.evaluation.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -53,21 +48,6 @@ class Scope:
             if (part, kind) not in self.kinds:
                 return Missing(f"benchmark {self.benchmark} has no {kind} replies in part {part}", absent=True)
         return None
-
-
-class Family(Protocol):
-    """The surface of a module that computes metrics.
-
-    SOURCES: other families whose items `summary` reads.
-    """
-
-    SOURCES: tuple[ModuleType, ...]
-
-    def items(self, evidence: Evidence) -> ItemScores:
-        """The values of single items and rows."""
-
-    def summary(self, items: ItemScores, scope: Scope) -> dict[str, Value]:
-        """The aggregates that the given files allow: name -> number, or the reason why there is none."""
 
 
 def mean(values: Mapping[str, Value], what: str) -> Value:

@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 from palu import tables
 from palu.evaluation.base import ItemScores, Missing, Scope, Value
 from palu.evaluation.items import PARTS, Example, Item, evaluated_items
-
-Span = tuple[int, int]
+from palu.spans import Span
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,9 @@ from typing import cast
 from palu import evaluation, tables
 from palu.errors import UserError
 from palu.evaluation import METRICS, open_unlearning
-from palu.evaluation.base import Family, ItemScores, Missing, Scope, Value
+from palu.evaluation.base import ItemScores, Missing, Scope, Value
 from palu.evaluation.evidence import Evidence, gather
+from palu.evaluation.family import Family
 from palu.evaluation.settings import EvaluationSettings
 from palu.files import write_json
 
