@@ -69,9 +69,9 @@ def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_the_outputs_are_the_page_the_spreadsheet_and_three_figures(out):
+def test_the_outputs_are_the_page_the_spreadsheet_the_outcome_and_three_figures(out):
     figures = ["figures/losses.svg", "figures/plane.svg", "figures/trajectories.svg"]
-    assert list(files(out)) == [*figures, "report.html", "results.csv"]
+    assert list(files(out)) == [*figures, "outcome.txt", "report.html", "results.csv"]
 
 
 def test_the_same_index_gives_the_same_bytes(small_index, out):
