@@ -28,15 +28,15 @@ class Choice:
 
 
 def choose(verdicts: Iterable[Verdict]) -> list[Choice]:
-    """One choice for each method with more than one setting, in the order of the study; a setting that cannot be
-    judged is passed over."""
+    """One choice for each method of a grid, in the order of the study; a setting that cannot be judged is passed
+    over."""
     by_method: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         by_method.setdefault(verdict.arm.method, []).append(verdict)
     choices = []
     for method, own in by_method.items():
         judged = [verdict for verdict in own if verdict.status != "unknown"]
-        if len(own) > 1 and judged:
+        if judged and any(verdict.arm.varied for verdict in own):
             best = min(judged, key=_rank)
             choices.append(Choice(method, best.arm.name, _distance(best), _keeps_utility(best), len(own)))
     return choices

@@ -142,7 +142,7 @@ class Tried:
 
     @property
     def has_grid(self) -> bool:
-        return any(count > 1 for count in self.counts.values())
+        return bool(self.keys)
 
     @property
     def is_even(self) -> bool:

@@ -5,13 +5,16 @@ from types import SimpleNamespace
 from palu.reporting.choice import choose
 
 
-def verdict(method, name, utility, keeps, *differences, status="missed", met=1):
+def verdict(method, name, utility, keeps, *differences, status="missed", met=1, varied=True):
     levels = [
         SimpleNamespace(distance=SimpleNamespace(difference=value), status="", value=0.1) for value in differences
     ]
     check = SimpleNamespace(distance=None, status="met" if keeps else "missed", value=utility)
     return SimpleNamespace(
-        arm=SimpleNamespace(name=name, method=method), checks=(*levels, check), status=status, met=met
+        arm=SimpleNamespace(name=name, method=method, varied={"top_k": 1} if varied else {}),
+        checks=(*levels, check),
+        status=status,
+        met=met,
     )
 
 
@@ -38,8 +41,9 @@ def test_the_highest_utility_wins_where_none_keeps_it():
     assert [(choice.arm, choice.keeps_utility) for choice in found] == [("b", False)]
 
 
-def test_a_method_with_one_setting_has_nothing_to_choose():
-    assert choose([verdict("palu", "only", 0.7, True, 0.1, 0.1)]) == []
+def test_without_a_grid_there_is_nothing_to_choose():
+    one, other = (verdict("palu", name, 0.7, True, 0.1, 0.1, varied=False) for name in ("gold", "rules"))
+    assert choose([one, other]) == []
 
 
 def test_a_setting_that_cannot_be_judged_is_passed_over():
