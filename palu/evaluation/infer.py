@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from palu import tables
@@ -18,6 +17,7 @@ from palu.files import canonical_json
 from palu.models import (
     ModelSettings,
     TemplateSettings,
+    chosen_device,
     fingerprint,
     load_model,
     load_tokenizer,
@@ -62,7 +62,7 @@ def infer(
 
     tokenizer = load_tokenizer(model_folder)
     model = load_model(model_folder, model_settings.dtype)
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
+    model.to(chosen_device(device))  # type: ignore[arg-type]
     template = TemplateSettings(**model_settings.model_dump(include=set(TemplateSettings.model_fields)))
     if "logprobs" in missing:
         rows = encode(read, tokenizer, template, model_settings.max_length)

@@ -9,6 +9,7 @@ from palu.models.scratch import build_from_scratch, train_tokenizer
 from palu.models.settings import Architecture, ModelSettings, TemplateSettings, model_key
 from palu.models.storage import (
     check_offsets,
+    chosen_device,
     fingerprint,
     link_checkpoint,
     load_model,
@@ -27,6 +28,7 @@ __all__ = [
     "build_from_scratch",
     "check_head",
     "check_offsets",
+    "chosen_device",
     "fingerprint",
     "head_weight",
     "hidden_states",

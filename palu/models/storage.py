@@ -102,6 +102,13 @@ def torch_dtype(dtype: str) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
 
 
+def chosen_device(wish: str | None = None) -> torch.device:
+    """The device that a stage computes on: `wish`, such as `cuda:1`, or a GPU where there is one, or the CPU."""
+    import torch
+
+    return torch.device(wish or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
 def load_model(
     folder_or_id: str | Path, dtype: str = "float32", revision: str | None = None, attention: str = "sdpa"
 ) -> PreTrainedModel:

@@ -31,16 +31,18 @@ def write_states(
     out: Path,
     settings: models.ModelSettings,
     parts: Sequence[str] = ("forget",),
-    device: str = "cpu",
+    device: str | None = None,
     tokens_per_batch: int = TOKENS_PER_BATCH,
 ) -> None:
     """Write the states table of the training rows of `parts`, streamed: one batch of states is in memory at a time.
 
     model_folder: weights and tokenizer of the frozen reference. settings: its template, length limit and dtype.
+    device: none = a GPU where there is one.
     Raises UserError when the examples have no training row of these parts, and what loading and encoding raise.
     """
     model = models.load_model(model_folder, settings.dtype)
-    model.to(torch.device(device))  # type: ignore[arg-type]
+    place = models.chosen_device(device)
+    model.to(place)  # type: ignore[arg-type]
     tokenizer = models.load_tokenizer(model_folder)
     head = ChunkedHead(*models.output_head(model))
     rows = tokens.encode(training_rows(examples_path, parts), tokenizer, settings, settings.max_length)
@@ -55,7 +57,7 @@ def write_states(
         tqdm(total=len(rows), desc="reference states", unit="row") as progress,
     ):
         for bucket in buckets:
-            batch = tokens.collate([rows[i] for i in bucket], tokenizer.pad_token_id).to(device)
+            batch = tokens.collate([rows[i] for i in bucket], tokenizer.pad_token_id).to(place)
             hidden = models.hidden_states(model, batch)[batch.predict_index]
             log_prob = head.log_prob(hidden, batch.target_ids)
             parquet.write_batch(_record_batch(batch, hidden, log_prob, parquet.schema))

@@ -34,7 +34,7 @@ def write_topk(
     k: int,
     out: Path,
     settings: models.ModelSettings,
-    device: str = "cpu",
+    device: str | None = None,
 ) -> None:
     """Write the topk table of all replies in the states table, streamed; k is clipped to the vocabulary.
 
@@ -53,7 +53,8 @@ def write_topk(
     if not any((row.role == SENSITIVE).any() for row in rows):
         raise UserError(f"{spans_path}: no span covers a token of the {len(rows)} replies in {states_path}")
     weight, bias = models.head_weight(model_folder, "float32")
-    head = Projection(weight.to(device), None if bias is None else bias.to(device))
+    place = models.chosen_device(device)
+    head = Projection(weight.to(place), None if bias is None else bias.to(place))
     k = min(k, len(weight))
     facts = {"k": str(k), "vocabulary": str(len(weight)), "spans": tables.content_digest(spans_path)}
     row_of = {row.example_id: row for row in rows}
