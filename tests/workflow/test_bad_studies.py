@@ -44,5 +44,6 @@ def test_the_plan_of_a_study_needs_nothing_but_its_file(empty):
         "unlearn_model": 2,
         "infer_model": 6,
         "score_model": 6,
+        "describe_study": 1,
         "report_study": 1,
     }

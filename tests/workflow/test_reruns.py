@@ -5,7 +5,9 @@ import re
 
 import pytest
 
-PER_RUN = {"unlearn_model": 1, "infer_model": 2, "score_model": 2, "report_study": 1}
+# One run with one kept epoch, made anew because its code changed, and because the study's words on it did.
+OTHER_CODE = {"unlearn_model": 1, "infer_model": 2, "score_model": 2, "report_study": 1}
+OTHER_SETTINGS = OTHER_CODE | {"describe_study": 1}
 
 
 def edit(project, path, old, new):
@@ -35,7 +37,7 @@ def test_a_comment_and_a_docstring_have_nothing_to_do(project, study):
 
 def test_an_edit_in_one_method_runs_that_method_only(project, study):
     edit(project, "methods/npo.py", "2 / settings.beta", "2.0 / settings.beta")
-    assert project.planned(study) == PER_RUN
+    assert project.planned(study) == OTHER_CODE
 
 
 def test_a_new_line_in_the_dict_of_methods_runs_nothing(project, study):
@@ -48,27 +50,33 @@ def test_a_new_line_in_the_dict_of_methods_runs_nothing(project, study):
 )
 def test_a_changed_setting_of_a_method_runs_no_tagging_reference_or_model_training(project, study, changes):
     study["methods"]["palu"].update(changes)
-    assert project.planned(study) == PER_RUN
+    assert project.planned(study) == OTHER_SETTINGS
 
 
 def test_a_changed_seed_runs_the_trainings_only(project, study):
     study["seeds"] = [1]
-    assert project.planned(study) == {"unlearn_model": 2, "infer_model": 4, "score_model": 4, "report_study": 1}
+    assert project.planned(study) == {
+        "describe_study": 1,
+        "unlearn_model": 2,
+        "infer_model": 4,
+        "score_model": 4,
+        "report_study": 1,
+    }
 
 
 def test_two_swapped_values_are_noticed(project, study):
     palu = study["methods"]["palu"]
     palu["local_weight"], palu["retain_weight"] = palu["retain_weight"], palu["local_weight"]
-    assert project.planned(study) == PER_RUN
+    assert project.planned(study) == OTHER_SETTINGS
 
 
 def test_a_new_method_adds_its_own_jobs_only(project, study):
     study["methods"]["grad_diff"] = {}
-    assert project.planned(study) == PER_RUN
+    assert project.planned(study) == OTHER_SETTINGS
 
 
 def test_a_fixed_metric_runs_no_model(project, study):
-    edit(project, "evaluation/truth_ratio.py", "1e-10", "1e-9")
+    edit(project, "evaluation/truth_ratio.py", "EPSILON = 1e-10", "EPSILON = 1e-9")
     assert project.planned(study) == {"score_model": 6, "report_study": 1}
 
 
@@ -79,7 +87,7 @@ def test_an_edit_of_the_report_runs_the_report_only(project, study):
 
 def test_a_larger_index_runs_the_index_and_what_reads_it(project, study):
     study["reference"]["top_k"] = 80
-    assert project.planned(study) == {"index_top_k": 1, **PER_RUN}
+    assert project.planned(study) == {"index_top_k": 1, **OTHER_CODE}
 
 
 def test_the_report_stands_beside_the_runs_and_names_every_model(finished):
