@@ -33,11 +33,6 @@ def code_digest(*modules: str) -> str:
     return total.hexdigest()[:8]
 
 
-def imports(module: str) -> frozenset[str]:
-    """The modules of the package that `module` imports, directly."""
-    return _facts(module)[1]
-
-
 def source_path(module: str) -> Path:
     """The file of a module of the package. Raises ValueError when there is none."""
     base = PACKAGE.parent.joinpath(*module.split("."))

@@ -253,6 +253,11 @@ def rows(path: Path, name: str, expected: Mapping[str, str] | None = None) -> li
     return found
 
 
+def is_training_row(row: Mapping[str, Any]) -> bool:
+    """Whether a row of `examples` is one that models are trained on: an original prompt with its original reply."""
+    return bool(row["reply_kind"] == "original" and row["prompt_kind"] == "original")
+
+
 def content_digest(path: Path) -> str:
     """16 hexadecimal digits that change when the file does: what another table's provenance refers to."""
     return file_digest(path)

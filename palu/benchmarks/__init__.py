@@ -81,7 +81,9 @@ def _check_spans(spans: Iterable[Span], examples: Iterable[Example], place: str)
 
 
 def _originals(examples: Iterable[Example]) -> Iterable[Example]:
-    return (row for row in examples if row["reply_kind"] == "original" and row["prompt_kind"] == "original")
+    from palu.tables import is_training_row
+
+    return filter(is_training_row, examples)
 
 
 def _is_forget(row: Example) -> bool:

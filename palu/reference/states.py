@@ -70,9 +70,7 @@ def training_rows(examples_path: Path, parts: Collection[str]) -> list[dict[str,
     Raises UserError when there are none.
     """
     rows = [
-        row
-        for row in tables.rows(examples_path, "examples")
-        if row["part"] in parts and row["reply_kind"] == "original" and row["prompt_kind"] == "original"
+        row for row in tables.rows(examples_path, "examples") if row["part"] in parts and tables.is_training_row(row)
     ]
     if not rows:
         raise UserError(f"{examples_path}: no original prompt-reply row in part {' or '.join(sorted(parts))}")

@@ -20,6 +20,7 @@ from palu.reporting.initiating import Initiating, initiating
 from palu.reporting.quality import Qualities, qualities
 from palu.reporting.spreadsheet import results_csv
 from palu.reporting.terminal import outcome
+from palu.reporting.verdict import Verdict
 
 
 def write_report(index: dict[str, Any], out_folder: Path) -> None:
@@ -31,9 +32,11 @@ def write_report(index: dict[str, Any], out_folder: Path) -> None:
     study = collect(index)
     quality = qualities(study)
     drawings = draw_all(study, quality)
-    page = render_page(study, quality, drawings, index)
+    aimed = initiating(study)
+    verdicts = [verdict.judge(study, arm, aimed.of(study, arm)) for arm in study.arms]
+    page = render_page(study, quality, aimed, verdicts, drawings, index)
     table = results_csv(study)
-    lines = outcome_text(study, quality)
+    lines = outcome_text(study, quality, aimed, verdicts)
     with atomic(out_folder / "figures") as folder:
         folder.mkdir()
         for drawing in drawings:
@@ -43,14 +46,19 @@ def write_report(index: dict[str, Any], out_folder: Path) -> None:
             path.write_text(text, encoding="utf-8", newline="")
 
 
-def outcome_text(study: Study, quality: Qualities) -> str:
+def outcome_text(study: Study, quality: Qualities, aimed: Initiating, verdicts: list[Verdict]) -> str:
     """The verdicts' overview and the main columns of the result table, for a terminal."""
-    aimed = initiating(study)
-    verdicts = [verdict.judge(study, arm, aimed.of(study, arm)) for arm in study.arms]
     return outcome(verdict.overview(verdicts), choose(verdicts), results.result_table(study, quality, aimed, Notes()))
 
 
-def render_page(study: Study, quality: Qualities, drawings: list[Drawing], index: dict[str, Any]) -> str:
+def render_page(
+    study: Study,
+    quality: Qualities,
+    aimed: Initiating,
+    verdicts: list[Verdict],
+    drawings: list[Drawing],
+    index: dict[str, Any],
+) -> str:
     """The page's HTML. Every text is escaped by the template, and made visible by its `shown` filter."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -61,9 +69,7 @@ def render_page(study: Study, quality: Qualities, drawings: list[Drawing], index
         finalize=_shown,
     )
     environment.filters["number"] = number_text
-    aimed = initiating(study)
     notes = Notes()
-    verdicts = [verdict.judge(study, arm, aimed.of(study, arm)) for arm in study.arms]
     choices = choose(verdicts)
     rows, groups = sections.asked_to_forget(study.items)
     return environment.get_template("report.html.j2").render(

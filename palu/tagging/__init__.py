@@ -117,11 +117,7 @@ def _original_rows(examples_path: Path, parts: Sequence[str]) -> list[dict[str, 
     for part in parts:
         if part not in held:
             raise unknown("part", part, str(examples_path), held)
-    chosen = [
-        row
-        for row in rows
-        if row["part"] in parts and row["reply_kind"] == "original" and row["prompt_kind"] == "original"
-    ]
+    chosen = [row for row in rows if row["part"] in parts and tables.is_training_row(row)]
     if not any(row["reply"] for row in chosen):
         raise UserError(f"{examples_path}: no original reply in the parts {', '.join(parts)}: nothing to tag")
     return chosen

@@ -22,7 +22,7 @@ class Examples:
         self.path = path
         self.by_part: dict[str, list[Example]] = {}
         for row in tables.rows(path, "examples"):
-            if row["reply_kind"] == "original" and row["prompt_kind"] == "original":
+            if tables.is_training_row(row):
                 self.by_part.setdefault(row["part"], []).append(row)
 
     def parts_of(self, role: str) -> list[str]:

@@ -122,6 +122,7 @@ def test_a_method_that_needs_no_reference_opens_none(
 
     monkeypatch.setattr(room, "ReferenceCache", refuse)
     run(world, tmp_path, "grad_diff", states_path=None, topk_path=None, spans_path=None)
+    assert (tmp_path / "run.json").is_file()
 
 
 def test_the_model_of_a_kept_epoch_is_that_of_a_run_that_ends_there(world: Any, tmp_path: Path) -> None:
