@@ -109,24 +109,27 @@ SCORES = pa.schema(
 )
 
 
-def states_schema(width: int, dtype: str) -> pa.Schema:
-    """Last hidden state (after the final norm) of the frozen model at each predicting position of a reply.
+# What a states table says of itself under `layer` when it holds the last hidden states, after the final norm.
+LAST_LAYER = "last"
 
-    width: D. dtype: `bfloat16` or `float16` (stored as their uint16 bit patterns: Arrow has no bfloat16) or `float32`.
+
+def states_schema(width: int | None, dtype: str) -> pa.Schema:
+    """The frozen model's hidden state at each predicting position of a reply: the last one, or that after a block.
+
+    width: D; None leaves the states out. dtype: `bfloat16` or `float16` (stored as their uint16 bit patterns: Arrow
+    has no bfloat16) or `float32`.
     token_id is the token that the position predicts, log_prob the frozen model's log-probability of it.
     """
     if dtype not in {"float32", "bfloat16", "float16"}:
         raise ValueError(f"dtype {dtype!r}; allowed: float32, bfloat16, float16")
     element = pa.float32() if dtype == "float32" else pa.uint16()
-    return pa.schema(
-        [
-            _required("example_id", pa.string()),
-            _required("position", pa.int32()),
-            _required("token_id", pa.int32()),
-            _required("log_prob", pa.float32()),
-            _required("hidden", pa.list_(element, width)),
-        ]
-    )
+    columns = [
+        _required("example_id", pa.string()),
+        _required("position", pa.int32()),
+        _required("token_id", pa.int32()),
+        _required("log_prob", pa.float32()),
+    ]
+    return pa.schema(columns if width is None else [*columns, _required("hidden", pa.list_(element, width))])
 
 
 def topk_schema(k: int) -> pa.Schema:

@@ -54,7 +54,7 @@ def judge(
     kind = "cuda" if model.device.type == "cuda" else "cpu"
     projection = Projection(weight, bias, POSITIONS_PER_BLOCK[kind])
     judged: list[Judged | None] = [None] * len(rows)
-    for bucket in length_buckets(firsts, TOKENS_PER_BATCH[kind]):
+    for bucket in length_buckets(([len(row)] for row in firsts), TOKENS_PER_BATCH[kind]):
         batch = collate([firsts[i] for i in bucket], pad_id).to(model.device)
         states = hidden_states(model, batch)[batch.predict_index]
         log_probs, hits = predict(projection, states, batch.target_ids)

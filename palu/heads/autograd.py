@@ -1,4 +1,7 @@
-"""The nodes that `ChunkedHead` puts into the graph. Each keeps the states and computes its blocks anew in backward.
+"""The nodes that `ChunkedHead` puts into the graph.
+
+A node that is told the weights of its rows in the loss computes their gradients with their values, block by block.
+One that is not keeps the states and computes its blocks anew in backward.
 
 W and b enter the graph once, in `parameters`, as one scalar that every other node takes as an input. Autograd runs a
 node after all that used its output, so that node hands over, at once, the buffer to which the others added. With W
@@ -7,6 +10,7 @@ itself as their input each of them would return a (V, D) gradient of its own. No
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -26,9 +30,25 @@ def parameters(weight: Tensor, bias: Tensor | None, projection: Projection) -> T
     return _apply(_Parameters, weight, bias, projection)
 
 
-def per_row(h: Tensor, token: Tensor, projection: Projection, operation: Operation, *rows: Tensor) -> Tensor:
-    """(P, D) and the operation's other arguments, P rows each -> (P,)."""
-    return _apply(_PerRow, h, token, projection, operation, *rows)
+def per_row(
+    h: Tensor,
+    token: Tensor,
+    projection: Projection,
+    operation: Operation,
+    weight: float | Tensor | None,
+    *rows: Tensor,
+) -> Tensor:
+    """(P, D) and the operation's other arguments, P rows each -> (P,).
+
+    weight: d loss / d value, of each row or of all, where it is known; 0 and None give the row nothing beforehand.
+    """
+    if isinstance(weight, float | int) and not weight:
+        weight = None
+    if weight is not None:
+        weight = torch.as_tensor(weight, dtype=result_dtype(projection.weight), device=h.device).expand(len(h))
+    # autocast would take the operations' sums to bfloat16
+    with torch.autocast(h.device.type, enabled=False):
+        return _apply(_PerRow, h, token, projection, operation, weight, *rows)
 
 
 def logits_at(h: Tensor, token: Tensor, projection: Projection, ids: Tensor) -> Tensor:
@@ -60,27 +80,51 @@ class _Parameters(torch.autograd.Function):
 class _PerRow(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, h: Tensor, token: Tensor, projection: Projection, operation: Operation, *rows: Tensor
+        ctx: Any,
+        h: Tensor,
+        token: Tensor,
+        projection: Projection,
+        operation: Operation,
+        weight: Tensor | None,
+        *rows: Tensor,
     ) -> Tensor:
         ctx.projection, ctx.operation = projection, operation
-        # the weight is saved so that autograd notices when it changes before backward
+        # the head's weight is saved so that autograd notices when it changes before backward
         ctx.save_for_backward(h, token, projection.weight, *rows)
+        ctx.weight = ctx.h_gradient = None
         values = torch.empty(len(h), dtype=result_dtype(projection.weight), device=h.device)
+        if weight is None or not any(ctx.needs_input_grad[:2]):
+            for block in projection.blocks(h):
+                values[block], _ = operation(projection.logits(h[block]), *(row[block] for row in rows))
+            return values
+        if ctx.needs_input_grad[1]:
+            projection.begin()
+        ctx.weight, ctx.h_gradient = weight, torch.zeros_like(h)
         for block in projection.blocks(h):
-            values[block], _ = operation(projection.logits(h[block]), *(row[block] for row in rows))
+            mine = [row[block] for row in rows]
+            values[block] = _pass_block(ctx, h[block], weight[block], ctx.h_gradient[block], mine)
         return values
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, value_gradient: Tensor) -> tuple[Tensor | None, ...]:
         h, token, _, *rows = ctx.saved_tensors
-        projection = ctx.projection
-        h_gradient = torch.zeros_like(h)
-        for block in projection.blocks(h):
-            _, gradient = ctx.operation(projection.logits(h[block]), *(row[block] for row in rows))
-            z_gradient = gradient().mul_(value_gradient[block, None])
-            _pass_back(ctx, z_gradient, h[block], h_gradient[block])
-        return h_gradient, torch.zeros_like(token), *(None for _ in range(2 + len(rows)))
+        h_gradient, missing = ctx.h_gradient, value_gradient
+        ctx.h_gradient = None
+        if h_gradient is None:
+            h_gradient = torch.zeros_like(h)
+        elif not ctx.needs_input_grad[1] or ctx.projection.arrive():
+            missing = value_gradient - ctx.weight
+        else:
+            h_gradient.zero_()
+        # the gradient is linear in the rows' weights: what arrived in excess of those given is added
+        chosen = missing.nonzero()[:, 0]
+        for block in ctx.projection.blocks(chosen):
+            some = chosen[block]
+            gradient = torch.zeros_like(h[some])
+            _pass_block(ctx, h[some], missing[some], gradient, [row[some] for row in rows])
+            h_gradient[some] += gradient
+        return h_gradient, torch.zeros_like(token), *(None for _ in range(3 + len(rows)))
 
 
 class _LogitsAt(torch.autograd.Function):
@@ -133,6 +177,13 @@ class _MeanRow(torch.autograd.Function):
     def backward(ctx: Any, weight_gradient: Tensor, bias_gradient: Tensor) -> tuple[Tensor | None, ...]:
         ctx.projection.add_to_every_row(weight_gradient, bias_gradient)
         return ctx.projection.weight.new_zeros(()), None
+
+
+def _pass_block(ctx: Any, h: Tensor, weight: Tensor, h_gradient: Tensor, rows: Sequence[Tensor]) -> Tensor:
+    """The values of a block of positions; their gradients, each times its weight, go to h_gradient and W's buffer."""
+    values, gradient = ctx.operation(ctx.projection.logits(h), *rows)
+    _pass_back(ctx, gradient().mul_(weight[:, None]), h, h_gradient)
+    return cast("Tensor", values)
 
 
 def _pass_back(ctx: Any, z_gradient: Tensor, h: Tensor, h_gradient: Tensor) -> None:

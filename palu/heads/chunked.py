@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from palu.heads import autograd, operations
-from palu.heads.operations import KL, Gradient
+from palu.heads.operations import KL, Gradient, Operation
 from palu.heads.projection import Projection
+
+Weight = float | Tensor | None
 
 
 class ChunkedHead:
     """The head in blocks of (chunk, V): per-row results, differentiable in the states, the weight and the bias.
 
-    weight: (V, D); bias: (V,). reference_weight, reference_bias: the frozen reference's, for `kl` and
-    `reference_argmax`; no gradient flows there. chunk_rows: positions per block (default: `BLOCK_BYTES` of logits).
+    weight: (V, D); bias: (V,). reference_weight, reference_bias: the frozen reference's; no gradient flows there.
+    chunk_rows: positions per block (default: see `palu.heads.projection`).
+
+    An operation's own `weight` is the gradient that its values will receive, one number or (P,). It changes no
+    result: with it the gradients come with the values, without computing the logits anew in the backward pass.
     """
 
     def __init__(
@@ -38,31 +45,40 @@ class ChunkedHead:
         """V."""
         return len(self._projection.weight)
 
-    def log_prob(self, h: Tensor, target_ids: Tensor) -> Tensor:
+    def log_prob(self, h: Tensor, target_ids: Tensor, weight: Weight = None) -> Tensor:
         """(P, D), (P,) -> (P,): log softmax(z)[target]."""
-        return autograd.per_row(h, self._token, self._projection, operations.log_prob, target_ids)
+        return self._per_row(h, operations.log_prob, weight, target_ids)
 
     def log_normalizer(self, h: Tensor) -> Tensor:
         """(P, D) -> (P,): logsumexp(z)."""
-        return autograd.per_row(h, self._token, self._projection, operations.log_normalizer)
+        return self._per_row(h, operations.log_normalizer, None)
 
-    def entropy(self, h: Tensor) -> Tensor:
-        """(P, D) -> (P,): entropy of softmax(z) in nats."""
-        return autograd.per_row(h, self._token, self._projection, operations.entropy)
+    def entropy(self, h: Tensor, temperature: float = 1.0) -> Tensor:
+        """(P, D) -> (P,): entropy of softmax(z / temperature) in nats."""
+        return self._per_row(h, partial(operations.entropy, temperature=temperature), None)
 
-    def kl(self, h: Tensor, reference_h: Tensor, direction: str) -> Tensor:
+    def kl(self, h: Tensor, reference_h: Tensor, direction: str, weight: Weight = None) -> Tensor:
         """(P, D), (P, D) -> (P,): KL(p_theta || p_ref) or, for `reference_policy`, KL(p_ref || p_theta).
 
         Raises ValueError for another direction, or when the head was made without a reference weight.
         """
         if direction not in KL:
             raise ValueError(f"direction {direction!r}; allowed: {', '.join(KL)}")
-        divergence, reference = KL[direction], self._reference
+        return self._per_row(h, self._beside_reference(KL[direction]), weight, reference_h)
 
-        def from_states(z: Tensor, reference_h: Tensor) -> tuple[Tensor, Gradient]:
-            return divergence(z, reference.logits(reference_h))
+    def cross_entropy_to_reference(
+        self, h: Tensor, reference_h: Tensor, ids: Tensor, lowered_by: float, weight: Weight = None
+    ) -> Tensor:
+        """(P, D), (P, D), (P,) -> (P,): -sum q log p for q = softmax(z_ref - lowered_by one-hot(ids)).
 
-        return autograd.per_row(h, self._token, self._projection, from_states, reference_h)
+        Raises ValueError when the head was made without a reference weight.
+        """
+        operation = self._beside_reference(partial(operations.cross_entropy_to_reference, lowered_by=lowered_by))
+        return self._per_row(h, operation, weight, reference_h, ids)
+
+    def cross_entropy_without(self, h: Tensor, ids: Tensor, weight: Weight = None) -> Tensor:
+        """(P, D), (P,) -> (P,): -sum q log p, q being p without the token of ids, made to sum to 1, held constant."""
+        return self._per_row(h, operations.cross_entropy_without, weight, ids)
 
     def logits_at(self, h: Tensor, ids: Tensor) -> Tensor:
         """(P, D), (P, K) -> (P, K): the chosen logits."""
@@ -88,6 +104,23 @@ class ChunkedHead:
     def reference_argmax(self, reference_h: Tensor) -> Tensor:
         """(P, D) -> (P,) int64: the token that the frozen reference finds most probable."""
         return self._reference.argmax(reference_h)
+
+    @torch.no_grad()
+    def reference_logits_at(self, reference_h: Tensor, ids: Tensor) -> Tensor:
+        """(P, D), (P, K) -> (P, K): the frozen reference's chosen logits."""
+        return autograd.logits_at(reference_h, self._token, self._reference, ids)
+
+    def _per_row(self, h: Tensor, operation: Operation, weight: Weight, *rows: Tensor) -> Tensor:
+        return autograd.per_row(h, self._token, self._projection, operation, weight, *rows)
+
+    def _beside_reference(self, operation: Operation) -> Operation:
+        """The operation with the reference's states in the place of its logits."""
+        reference = self._reference
+
+        def from_states(z: Tensor, reference_h: Tensor, *rows: Tensor) -> tuple[Tensor, Gradient]:
+            return operation(z, reference.logits(reference_h), *rows)
+
+        return from_states
 
     @property
     def _reference(self) -> Projection:

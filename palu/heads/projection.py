@@ -7,9 +7,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-# Bytes of one (chunk, V) block of float32 logits; an operation holds up to five at a time. At (V, D) = (49152, 576)
-# on a CPU, blocks of 16 to 64 MiB ran within a tenth of each other and smaller ones slower.
+# A block of (chunk, V) float32 logits fills BLOCK_BYTES, but has at least BLOCK_ROWS positions: each block reads and
+# writes the whole (V, D) gradient, and on a CPU the products of 64 rows took 1.4 times as long as those of 170, for
+# (V, D) = (49152, 576) and (128256, 2048); from there to 512 rows they were within a tenth. An operation holds up to
+# three blocks at a time.
 BLOCK_BYTES = 32 * 2**20
+BLOCK_ROWS = 192
 
 
 def result_dtype(weight: Tensor) -> torch.dtype:
@@ -20,16 +23,28 @@ def result_dtype(weight: Tensor) -> torch.dtype:
 class Projection:
     """W (V, D) and b (V,) as plain numbers outside autograd; `palu.heads.autograd` passes gradients through it.
 
-    During a backward pass every operation adds its gradient of W and b to this object's buffer, in float32, and the
-    last node of the pass takes it. chunk_rows: positions per block (default: BLOCK_BYTES of logits).
+    Every operation adds its gradient of W and b to this object's buffer, in float32, and the last node of a backward
+    pass takes it. An operation whose rows' weights are known beforehand adds already in its forward pass: it calls
+    `begin` there and `arrive` in backward. chunk_rows: positions per block.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, chunk_rows: int | None = None) -> None:
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
-        self.chunk_rows = chunk_rows or max(1, BLOCK_BYTES // (4 * len(weight)))
+        self.chunk_rows = chunk_rows or max(BLOCK_ROWS, BLOCK_BYTES // (4 * len(weight)))
         self._weight_gradient: Tensor | None = None
         self._bias_gradient: Tensor | None = None
         self._pass_id = -1
+        self._first_pass: int | None = None
+        self._begun = self._arrived = 0
+
+    def begin(self) -> None:
+        """An operation starts to add to the buffer in its forward pass."""
+        self._begun += 1
+
+    def arrive(self) -> bool:
+        """A backward pass reached such an operation; whether the sums that it began with belong to this pass."""
+        self._arrived += self._enter() == self._first_pass
+        return self._pass_id == self._first_pass
 
     def blocks(self, h: Tensor) -> Iterator[slice]:
         """Cut P positions into blocks of `chunk_rows`."""
@@ -83,18 +98,39 @@ class Projection:
             bias_gradient.add_(mean_bias_gradient / len(bias_gradient))
 
     def take_gradients(self) -> tuple[Tensor, Tensor | None]:
-        """Hand the sums over, in the parameters' dtypes, and forget them."""
+        """Hand the sums over, in the parameters' dtypes, and forget them.
+
+        Raises RuntimeError when the backward pass left out an operation that had added its sums beforehand.
+        """
+        if self._enter() == self._first_pass and self._arrived < self._begun:
+            raise RuntimeError(
+                f"a backward pass reached {self._arrived} of the {self._begun} sums of this head whose weights were "
+                "given; allowed: all of them in one pass"
+            )
         weight_gradient, bias_gradient = self._gradients()
         self._weight_gradient = self._bias_gradient = None
         dtype = self.weight.dtype
         return weight_gradient.to(dtype), None if bias_gradient is None else bias_gradient.to(dtype)
 
     def _gradients(self) -> tuple[Tensor, Tensor | None]:
-        # A backward pass that wants no gradient of W still leaves sums here: they must not enter the next one.
-        pass_id = torch._C._current_graph_task_id()
-        if self._weight_gradient is None or pass_id != self._pass_id:
+        self._enter()
+        if self._weight_gradient is None:
             dtype = result_dtype(self.weight)
-            self._pass_id = pass_id
             self._weight_gradient = torch.zeros_like(self.weight, dtype=dtype)
             self._bias_gradient = None if self.bias is None else torch.zeros_like(self.bias, dtype=dtype)
         return self._weight_gradient, self._bias_gradient
+
+    def _enter(self) -> int:
+        """The running backward pass, -1 in a forward pass.
+
+        The first backward pass goes on with what the forward pass left. A later one starts from nothing: what an
+        earlier one left, because it wanted no gradient of W, must not enter it.
+        """
+        pass_id: int = torch._C._current_graph_task_id()
+        if pass_id not in (-1, self._pass_id):
+            if self._first_pass is None:
+                self._first_pass = pass_id
+            else:
+                self._weight_gradient = self._bias_gradient = None
+            self._pass_id = pass_id
+        return pass_id

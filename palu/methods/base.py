@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 from palu.settings import Settings
 
@@ -32,26 +33,62 @@ class ReplyPositions:
 
 @dataclass(frozen=True)
 class ReplyStates(ReplyPositions):
-    """ReplyPositions with the states at them; what is None was not asked for by the method's `needs`.
+    """ReplyPositions with the states at them; what is None was not asked for by the method's `needs` or `layer`.
 
     hidden: (P, D), the current model's last hidden state, with gradient.
-    reference_hidden: (P, D), the frozen reference's.
+    layer_hidden: (P, D), the current model's hidden state after the block that the settings name, with gradient.
+    reference_hidden: (P, D), the frozen reference's last hidden state.
+    reference_layer_hidden: (P, D), the frozen reference's after the same block.
     reference_log_prob: (P,) float32, the reference's log-probability of target_ids.
     reference_top_k: (S, K) int64, the reference's K best tokens, best first, at the S positions with role SENSITIVE.
     """
 
     hidden: Tensor
+    layer_hidden: Tensor | None = None
     reference_hidden: Tensor | None = None
+    reference_layer_hidden: Tensor | None = None
     reference_log_prob: Tensor | None = None
     reference_top_k: Tensor | None = None
 
 
+Kind = TypeVar("Kind", bound=ReplyPositions, covariant=True)
+
+
+@dataclass(frozen=True)
+class Replies(Generic[Kind]):
+    """The replies of one micro-batch. Any of the three may have no row; all have their fields.
+
+    forget: of the rows to forget. retain: of the rows drawn beside them. alternate: other replies, such as refusals,
+    to the forget rows' prompts, for a method that `needs` them: row i answers the prompt of forget row i.
+    """
+
+    forget: Kind
+    retain: Kind
+    alternate: Kind
+
+
+# What each of the `needs` is, of which rows. `log_probs` come with `states`, in one file.
+NEEDS = {
+    "states": "the reference's last hidden states at the forget rows",
+    "log_probs": "the reference's log-probabilities of the forget rows' tokens",
+    "top_k": "the reference's best tokens at the forget rows' sensitive positions",
+    "retain_states": "the reference's last hidden states at the retain rows",
+    "retain_layer_states": "the reference's hidden states after one block at the retain rows",
+    "alternates": "other replies to the forget rows' prompts, and the reference's log-probabilities of their tokens",
+}
+
+
 class Head(Protocol):
-    """The arithmetic of a language-model head at P positions: float32 results, differentiable in h and the weight."""
+    """The arithmetic of a language-model head at P positions: float32 results, differentiable in h and the weight.
+
+    `weight`, one number or (P,), tells the gradient that the values will receive, where it is known before they are:
+    a loss that sums log-probabilities times `scale` says so, and the gradients come in the same pass over the
+    vocabulary. It changes no result.
+    """
 
     @property
     def vocabulary_size(self) -> int: ...
-    def log_prob(self, h: Tensor, target_ids: Tensor) -> Tensor:
+    def log_prob(self, h: Tensor, target_ids: Tensor, weight: float | Tensor | None = None) -> Tensor:
         """(P, D), (P,) -> (P,): log softmax(z)[target]."""
 
     def logits_at(self, h: Tensor, ids: Tensor) -> Tensor:
@@ -63,18 +100,34 @@ class Head(Protocol):
     def log_normalizer(self, h: Tensor) -> Tensor:
         """(P, D) -> (P,): logsumexp(z)."""
 
-    def entropy(self, h: Tensor) -> Tensor:
-        """(P, D) -> (P,): entropy of softmax(z) in nats."""
+    def entropy(self, h: Tensor, temperature: float = 1.0) -> Tensor:
+        """(P, D) -> (P,): entropy of softmax(z / temperature) in nats."""
 
     def max_logit(self, h: Tensor) -> Tensor:
         """(P, D) -> (P,): the largest logit."""
 
-    def kl(self, h: Tensor, reference_h: Tensor, direction: str) -> Tensor:
+    def kl(self, h: Tensor, reference_h: Tensor, direction: str, weight: float | Tensor | None = None) -> Tensor:
         """(P, D), (P, D) -> (P,): KL(p_theta || p_ref) for `policy_reference`, KL(p_ref || p_theta) for
         `reference_policy`; the reference's distribution comes from the frozen copy of the head."""
 
+    def cross_entropy_to_reference(
+        self,
+        h: Tensor,
+        reference_h: Tensor,
+        ids: Tensor,
+        lowered_by: float,
+        weight: float | Tensor | None = None,
+    ) -> Tensor:
+        """(P, D), (P, D), (P,) -> (P,): cross-entropy to softmax(z_ref - lowered_by * one-hot(ids))."""
+
+    def cross_entropy_without(self, h: Tensor, ids: Tensor, weight: float | Tensor | None = None) -> Tensor:
+        """(P, D), (P,) -> (P,): cross-entropy to softmax(z with z[ids] = -inf), which is held constant."""
+
     def reference_argmax(self, reference_h: Tensor) -> Tensor:
         """(P, D) -> (P,) int64: the token that the frozen reference finds most probable."""
+
+    def reference_logits_at(self, reference_h: Tensor, ids: Tensor) -> Tensor:
+        """(P, D), (P, K) -> (P, K): the frozen reference's chosen logits."""
 
 
 class MethodSettings(Settings):
@@ -92,8 +145,32 @@ class MethodSettings(Settings):
 
     @property
     def needs(self) -> frozenset[str]:
-        """The cached facts of the reference that the method reads: any of `states`, `log_probs`, `top_k`."""
+        """The cached facts of the reference that the method reads: any of `NEEDS`."""
         return frozenset()
+
+    @property
+    def reads_layer(self) -> int | None:
+        """The block (0 = the first) after which `layer_hidden` is read; None = no block."""
+        return None
+
+    @property
+    def for_parity_only(self) -> bool:
+        """Whether the settings imitate another program's mistakes so closely that the loss runs over all positions of
+        a padded batch, prompt and padding too: for `palu loss`, not for training."""
+        return False
+
+    def next_weights(
+        self,
+        weights: Mapping[str, float],
+        means: Mapping[str, float],  # noqa: ARG002
+        epoch: float,  # noqa: ARG002
+    ) -> dict[str, float]:
+        """The weights of the next optimiser step, from this one's weights and mean of each term.
+
+        epoch: epochs done after this step, such as 1.25. Only a method whose weights are variables of its own changes
+        them.
+        """
+        return dict(weights)
 
 
 class Method(Protocol):
@@ -101,11 +178,21 @@ class Method(Protocol):
 
     Settings: type[MethodSettings]
 
-    def units(self, forget: ReplyPositions, retain: ReplyPositions, settings: MethodSettings) -> dict[str, int]:
+    def units(self, replies: Replies[ReplyPositions], settings: MethodSettings) -> dict[str, int]:
         """How many tokens or rows each term sums over. The training loop adds them up over a whole optimiser step,
         so that a mean does not depend on how the step is cut into micro-batches."""
 
     def loss(
-        self, forget: ReplyStates, retain: ReplyStates, head: Head, settings: MethodSettings
+        self, replies: Replies[ReplyStates], head: Head, settings: MethodSettings, scale: Mapping[str, float]
     ) -> dict[str, Tensor]:
-        """Each term's sum over its units, float32 scalars with gradient."""
+        """Each term's sum over its units, float32 scalars with gradient.
+
+        scale: what each sum will be multiplied by in the loss: the term's weight over its units in the whole step; 0
+        where it has no weight or no unit. The sums are returned without it; it is for the `weight` of the head's
+        operations.
+        """
+
+
+def nll_sum(states: ReplyStates, head: Head, scale: float) -> Tensor:
+    """The negative log-likelihood summed over the tokens of all replies; the loss takes it `scale` times."""
+    return -head.log_prob(states.hidden, states.target_ids, -scale).sum()

@@ -8,9 +8,10 @@ NLL is the mean over the tokens of the replies, end tokens included. Gradient as
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palu.methods.base import Head, MethodSettings, ReplyPositions, ReplyStates
+from palu.methods.base import Head, MethodSettings, Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.settings import NonNegativeNumber
 
 if TYPE_CHECKING:
@@ -28,14 +29,16 @@ class Settings(MethodSettings):
         return {"forget": self.forget_weight, "retain": self.retain_weight}
 
 
-def units(forget: ReplyPositions, retain: ReplyPositions, settings: Settings) -> dict[str, int]:  # noqa: ARG001
+def units(replies: Replies[ReplyPositions], settings: Settings) -> dict[str, int]:
     """Tokens of each term."""
-    return {"forget": len(forget.target_ids), "retain": len(retain.target_ids)}
+    return {"forget": len(replies.forget.target_ids), "retain": len(replies.retain.target_ids)}
 
 
-def loss(forget: ReplyStates, retain: ReplyStates, head: Head, settings: Settings) -> dict[str, Tensor]:  # noqa: ARG001
+def loss(
+    replies: Replies[ReplyStates], head: Head, settings: Settings, scale: Mapping[str, float]
+) -> dict[str, Tensor]:
     """Sums over tokens of the forget replies' log-probability (to be lowered) and the retain replies' NLL."""
     return {
-        "forget": head.log_prob(forget.hidden, forget.target_ids).sum(),
-        "retain": -head.log_prob(retain.hidden, retain.target_ids).sum(),
+        "forget": -nll_sum(replies.forget, head, -scale["forget"]),
+        "retain": nll_sum(replies.retain, head, scale["retain"]),
     }

@@ -8,9 +8,10 @@ log p(y) is the sum over all tokens of a forget reply y, its end token included;
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palu.methods.base import Head, MethodSettings, ReplyPositions, ReplyStates
+from palu.methods.base import Head, MethodSettings, Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.settings import NonNegativeNumber, PositiveNumber
 
 if TYPE_CHECKING:
@@ -33,19 +34,22 @@ class Settings(MethodSettings):
         return frozenset({"log_probs"})
 
 
-def units(forget: ReplyPositions, retain: ReplyPositions, settings: Settings) -> dict[str, int]:  # noqa: ARG001
+def units(replies: Replies[ReplyPositions], settings: Settings) -> dict[str, int]:
     """Rows of the forget term, tokens of the retain term."""
-    return {"forget": forget.row_count, "retain": len(retain.target_ids)}
+    return {"forget": replies.forget.row_count, "retain": len(replies.retain.target_ids)}
 
 
-def loss(forget: ReplyStates, retain: ReplyStates, head: Head, settings: Settings) -> dict[str, Tensor]:
+def loss(
+    replies: Replies[ReplyStates], head: Head, settings: Settings, scale: Mapping[str, float]
+) -> dict[str, Tensor]:
     """The forget term's sum over rows, and the sum over tokens of the retain replies' NLL."""
     from torch.nn.functional import logsigmoid
 
+    forget = replies.forget
     assert forget.reference_log_prob is not None, "the method's needs name log_probs"
     log_ratio = head.log_prob(forget.hidden, forget.target_ids) - forget.reference_log_prob
     row_log_ratio = log_ratio.new_zeros(forget.row_count).index_add(0, forget.row, log_ratio)
     return {
         "forget": -(2 / settings.beta) * logsigmoid(-settings.beta * row_log_ratio).sum(),
-        "retain": -head.log_prob(retain.hidden, retain.target_ids).sum(),
+        "retain": nll_sum(replies.retain, head, scale["retain"]),
     }

@@ -15,9 +15,10 @@ the KL; the default is the code's. The paper's alpha weighs both L_common and L_
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from palu.methods.base import Head, MethodSettings, ReplyPositions, ReplyStates
+from palu.methods.base import Head, MethodSettings, Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.roles import COMMON, END, SENSITIVE
 from palu.settings import NonNegativeNumber, PositiveCount
 
@@ -57,22 +58,24 @@ class Settings(MethodSettings):
         return frozenset({"top_k"} if self.common_constraint == "none" else {"top_k", "states"})
 
 
-def units(forget: ReplyPositions, retain: ReplyPositions, settings: Settings) -> dict[str, int]:
+def units(replies: Replies[ReplyPositions], settings: Settings) -> dict[str, int]:
     """Tokens of each term."""
     counts = {
-        "local": int(initiating(forget, settings.first_n).sum()),
-        "common": int(common(forget).sum()),
-        "retain": len(retain.target_ids),
+        "local": int(initiating(replies.forget, settings.first_n).sum()),
+        "common": int(common(replies.forget).sum()),
+        "retain": len(replies.retain.target_ids),
     }
     return {term: counts[term] for term in settings.weights}
 
 
-def loss(forget: ReplyStates, retain: ReplyStates, head: Head, settings: Settings) -> dict[str, Tensor]:
+def loss(
+    replies: Replies[ReplyStates], head: Head, settings: Settings, scale: Mapping[str, float]
+) -> dict[str, Tensor]:
     """Sums over tokens of L_local, L_common (unless the constraint is `none`) and the retain replies' NLL."""
-    terms = {"local": local_loss(forget, head, settings).sum()}
+    terms = {"local": local_loss(replies.forget, head, settings).sum()}
     if settings.common_constraint != "none":
-        terms["common"] = common_loss(forget, head, settings).sum()
-    terms["retain"] = -head.log_prob(retain.hidden, retain.target_ids).sum()
+        terms["common"] = common_loss(replies.forget, head, settings, scale["common"]).sum()
+    terms["retain"] = nll_sum(replies.retain, head, scale["retain"])
     return terms
 
 
@@ -111,11 +114,11 @@ def target_logit(h: Tensor, z: Tensor, head: Head, target: str) -> Tensor:
     return z.new_zeros(len(z))
 
 
-def common_loss(forget: ReplyStates, head: Head, settings: Settings) -> Tensor:
-    """L_common of each common position, (C,)."""
+def common_loss(forget: ReplyStates, head: Head, settings: Settings, scale: float) -> Tensor:
+    """L_common of each common position, (C,); the loss takes each `scale` times."""
     assert forget.reference_hidden is not None, "the method's needs name states"
     chosen = common(forget)
     h, reference_h = forget.hidden[chosen], forget.reference_hidden[chosen]
     if settings.common_constraint == "kl":
-        return head.kl(h, reference_h, settings.kl_direction)
-    return -head.log_prob(h, head.reference_argmax(reference_h))
+        return head.kl(h, reference_h, settings.kl_direction, scale)
+    return -head.log_prob(h, head.reference_argmax(reference_h), -scale)

@@ -3,7 +3,7 @@
 Importing it loads no torch and no transformers: studies read the settings at every start of Snakemake.
 """
 
-from palu.models.body import check_head, head_weight, hidden_states, output_head
+from palu.models.body import check_head, head_weight, hidden_and_layer_states, hidden_states, output_head
 from palu.models.prompts import TEMPLATES, RenderedPrompt, render_prompt
 from palu.models.scratch import build_from_scratch, train_tokenizer
 from palu.models.settings import Architecture, ModelSettings, TemplateSettings, model_key
@@ -31,6 +31,7 @@ __all__ = [
     "chosen_device",
     "fingerprint",
     "head_weight",
+    "hidden_and_layer_states",
     "hidden_states",
     "link_checkpoint",
     "load_model",

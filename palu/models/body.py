@@ -26,25 +26,51 @@ LOGIT_CHANGES = {
 OLDER_HEAD_NAMES = ["embed_out.weight"]
 
 
-class PaddedBatch(Protocol):
-    """input_ids, position_ids: (B, T) int64, padded on the right."""
+class LaidOutRows(Protocol):
+    """input_ids, position_ids: (B, T) int64, rows of tokens in lines; see `palu.tokens.Batch`."""
 
     @property
     def input_ids(self) -> Tensor: ...
     @property
     def position_ids(self) -> Tensor: ...
+    @property
+    def attention_mask(self) -> Tensor | None: ...
 
 
-def hidden_states(model: PreTrainedModel, batch: PaddedBatch) -> Tensor:
+def hidden_states(model: PreTrainedModel, batch: LaidOutRows) -> Tensor:
     """(B*T, D): the last hidden state after the final norm, in the model's dtype; no logits are computed.
 
-    Right padding needs no attention mask: a causal model's real tokens never see what comes after them, and without
-    a mask the attention takes its fastest path. The states at padding mean nothing.
+    Without a mask and a cache the library reads from position_ids which tokens are one row: packed rows do not see
+    each other, and with one row a line the attention takes its fastest path. Padding needs no mask: a causal model's
+    real tokens never see what comes after them. The states at padding mean nothing.
     """
-    body = model.base_model
-    output = body(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False)
+    return _run_body(model, batch)[0]
+
+
+def hidden_and_layer_states(model: PreTrainedModel, batch: LaidOutRows, layer: int) -> tuple[Tensor, Tensor]:
+    """(B*T, D) twice: `hidden_states`, and the hidden state after block `layer`, 0 being the first.
+
+    Raises UserError for a block that the model does not have, or its last one: after that comes the final norm.
+    """
+    blocks = model.config.num_hidden_layers
+    if not 0 <= layer < blocks - 1:
+        raise UserError(f"layer: {layer} of a model of {blocks} blocks; allowed: 0 to {blocks - 2}")
+    last, every_layer = _run_body(model, batch, output_hidden_states=True)
+    # the first of them is the embedding
+    state: Tensor = every_layer[layer + 1]
+    return last, state.reshape(-1, state.shape[-1])
+
+
+def _run_body(model: PreTrainedModel, batch: LaidOutRows, **options: bool) -> tuple[Tensor, Any]:
+    output = model.base_model(
+        input_ids=batch.input_ids,
+        position_ids=batch.position_ids,
+        attention_mask=batch.attention_mask,
+        use_cache=False,
+        **options,
+    )
     state: Tensor = output.last_hidden_state
-    return state.reshape(-1, state.shape[-1])
+    return state.reshape(-1, state.shape[-1]), output.hidden_states
 
 
 def check_head(config: Any, place: str) -> None:

@@ -23,29 +23,68 @@ from palu.errors import UserError
 from palu.files import is_storage_failure, storage_reason
 from palu.reference.states import from_storage
 from palu.roles import SENSITIVE
-from palu.tokens import Batch
+from palu.tokens import Replies
 
 Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class ReferenceFacts:
-    """The reference at the P positions of a batch; None where not asked for. On the CPU.
+class ReferencePaths:
+    """The files of one reference; each is needed only by a method whose `needs` name what is in it.
 
-    hidden: (P, D) in the reference's dtype. log_prob: (P,) float32, of the predicted tokens.
-    top_k: (S, K) int64, best first, at the S positions with role SENSITIVE, in order.
+    states, topk: of the forget rows. retain_states, retain_layer_states: of the retain rows. alternates: of other
+    replies to the forget rows' prompts.
     """
 
-    hidden: Tensor | None
-    log_prob: Tensor | None
-    top_k: Tensor | None
+    states: Path | None = None
+    topk: Path | None = None
+    retain_states: Path | None = None
+    retain_layer_states: Path | None = None
+    alternates: Path | None = None
+
+
+class References:
+    """What a method needs of the reference, for each kind of row."""
+
+    def __init__(
+        self,
+        needs: Collection[str] = (),
+        paths: ReferencePaths | None = None,
+        expected: Mapping[str, str] | None = None,
+        top_k: int | None = None,
+        layer: int | None = None,
+    ) -> None:
+        """needs: of `palu.methods.base.NEEDS`. The others are those of `ReferenceCache`, which also raises."""
+        paths, expected = paths or ReferencePaths(), expected or {}
+        wanted = frozenset(needs)
+        self._forget, self._retain, self._alternate = [], [], []
+        if own := wanted & {"states", "log_probs", "top_k"}:
+            self._forget.append(ReferenceCache(own, paths.states, paths.topk, expected, top_k))
+        if "retain_states" in wanted:
+            self._retain.append(ReferenceCache({"states"}, paths.retain_states, None, expected))
+        if "retain_layer_states" in wanted:
+            at_layer = {**expected, "layer": str(layer)}
+            self._retain.append(ReferenceCache({"layer_states"}, paths.retain_layer_states, None, at_layer))
+        if "alternates" in wanted:
+            self._alternate.append(ReferenceCache({"log_probs"}, paths.alternates, None, expected))
+
+    def lookup(self, parts: tuple[Replies, Replies, Replies]) -> list[dict[str, Tensor]]:
+        """The facts at the positions of forget, retain and alternate rows, by their names in `ReplyStates`.
+
+        On the CPU. Raises what `ReferenceCache.lookup` does.
+        """
+        return [
+            {name: fact for cache in caches for name, fact in cache.lookup(part).items()}
+            for caches, part in zip((self._forget, self._retain, self._alternate), parts, strict=True)
+        ]
 
 
 class ReferenceCache:
-    """The files of one reference, opened once for a run.
+    """Files of one reference about one kind of row, opened once for a run.
 
-    needs: any of `states`, `log_probs` (both from the states table) and `top_k`. expected: provenance that the files
-    must have, from `reference_provenance`. top_k: how many of the best tokens a lookup returns (none: all indexed).
+    needs: any of `states`, `layer_states`, `log_probs` (from a table of states) and `top_k`. expected: provenance
+    that the files must have, from `reference_provenance`. top_k: how many of the best tokens a lookup returns (none:
+    all indexed).
     Raises UserError for a file that is needed and not given, missing, damaged, made by another model or with other
     settings, and for a top_k beyond what is indexed (unless that is the whole vocabulary).
     """
@@ -60,35 +99,38 @@ class ReferenceCache:
     ) -> None:
         self._needs = frozenset(needs)
         self._states = self._topk = None
-        if self._needs & {"states", "log_probs"}:
+        wide = {"states": "reference_hidden", "layer_states": "reference_layer_hidden"}
+        self._hidden_name = next((wide[need] for need in wide if need in self._needs), None)
+        if self._hidden_name is not None or "log_probs" in self._needs:
             path = _given(states_path, "the reference's states")
-            self._dtype = tables.check(path, "states", expected)["dtype"]
-            self._states = _KeyedRows(path, "states", "hidden" if "states" in self._needs else None)
+            layer = {"layer": tables.LAST_LAYER} if "states" in self._needs else {}
+            self._dtype = tables.check(path, "states", {**expected, **layer})["dtype"]
+            self._states = _KeyedRows(path, "states", "hidden" if self._hidden_name else None)
         if "top_k" in self._needs:
             path = _given(topk_path, "the reference's top-K index")
             self._top_k = _checked_top_k(path, tables.check(path, "topk", expected), top_k)
             self._topk = _KeyedRows(path, "topk", "token_ids")
 
-    def lookup(self, batch: Batch) -> ReferenceFacts:
-        """What the run's needs ask for at the batch's positions.
+    def lookup(self, replies: Replies) -> dict[str, Tensor]:
+        """What the cache's needs ask for at the P positions, by its name in `ReplyStates`, on the CPU.
 
         Raises UserError naming the file, the example and the position of a missing row, or of one that was made for
         another token.
         """
-        keys = _Keys(batch.example_ids, batch.row.cpu().numpy(), batch.position.cpu().numpy())
-        hidden = log_prob = top_k = None
+        keys = _Keys(replies.example_ids, replies.row.cpu().numpy(), replies.position.cpu().numpy())
+        facts: dict[str, Tensor] = {}
         if self._states is not None:
             found = self._states.find(keys)
-            self._states.check_tokens(found, keys, batch.target_ids.cpu().numpy())
-            if "states" in self._needs:
-                hidden = from_storage(self._states.wide[found], self._dtype)
+            self._states.check_tokens(found, keys, replies.target_ids.cpu().numpy())
+            if self._hidden_name is not None:
+                facts[self._hidden_name] = from_storage(self._states.wide[found], self._dtype)
             if "log_probs" in self._needs:
-                log_prob = torch.from_numpy(self._states.columns["log_prob"][found])
+                facts["reference_log_prob"] = torch.from_numpy(self._states.columns["log_prob"][found])
         if self._topk is not None:
-            sensitive = (batch.role == SENSITIVE).cpu().numpy()
+            sensitive = (replies.role == SENSITIVE).cpu().numpy()
             found = self._topk.find(_Keys(keys.example_ids, keys.row[sensitive], keys.position[sensitive]))
-            top_k = torch.from_numpy(self._topk.wide[found, : self._top_k].astype(np.int64))
-        return ReferenceFacts(hidden, log_prob, top_k)
+            facts["reference_top_k"] = torch.from_numpy(self._topk.wide[found, : self._top_k].astype(np.int64))
+        return facts
 
 
 def _given(path: Path | None, what: str) -> Path:

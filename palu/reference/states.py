@@ -1,4 +1,4 @@
-"""One frozen forward pass: the reference's last hidden state at every position that predicts a reply token.
+"""One frozen forward pass: the reference's hidden state at every position that predicts a reply token.
 
 A state, 8 KB at D = 4096 in bfloat16, and one frozen copy of the head give the reference's whole distribution over
 128k words (256 KB a token). States do not depend on the tagger: all reply tokens and the end token are stored.
@@ -6,9 +6,10 @@ A state, 8 KB at D = 4096 in bfloat16, and one frozen copy of the head give the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +22,22 @@ from palu.errors import UserError
 from palu.heads import ChunkedHead
 from palu.reference import reference_provenance
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 # Padded tokens of one forward pass; the result does not depend on it beyond float32 rounding
 TOKENS_PER_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What of each position is kept besides the log-probability of its token.
+
+    layer: None = the last hidden state, 0, 1... = that after a block. hidden: False keeps no state.
+    """
+
+    layer: int | None = None
+    hidden: bool = True
 
 
 def write_states(
@@ -31,8 +46,8 @@ def write_states(
     out: Path,
     settings: models.ModelSettings,
     parts: Sequence[str] = ("forget",),
+    kept: Kept = Kept(),
     device: str | None = None,
-    tokens_per_batch: int = TOKENS_PER_BATCH,
 ) -> None:
     """Write the states table of the training rows of `parts`, streamed: one batch of states is in memory at a time.
 
@@ -40,28 +55,39 @@ def write_states(
     device: none = a GPU where there is one.
     Raises UserError when the examples have no training row of these parts, and what loading and encoding raise.
     """
-    model = models.load_model(model_folder, settings.dtype)
-    place = models.chosen_device(device)
-    model.to(place)  # type: ignore[arg-type]
     tokenizer = models.load_tokenizer(model_folder)
-    head = ChunkedHead(*models.output_head(model))
     rows = tokens.encode(training_rows(examples_path, parts), tokenizer, settings, settings.max_length)
-    width = int(model.config.hidden_size)
-    schema = tables.states_schema(width, settings.dtype)
     facts = reference_provenance(model_folder, settings)
-    facts |= {"width": str(width), "parts": ",".join(parts), "examples": tables.content_digest(examples_path)}
-    buckets = tokens.length_buckets(rows, tokens_per_batch)
-    with (
-        tables.writer(out, "states", facts, schema) as parquet,
-        torch.inference_mode(),
-        tqdm(total=len(rows), desc="reference states", unit="row") as progress,
-    ):
-        for bucket in buckets:
-            batch = tokens.collate([rows[i] for i in bucket], tokenizer.pad_token_id).to(place)
-            hidden = models.hidden_states(model, batch)[batch.predict_index]
+    facts |= {"parts": ",".join(parts), "examples": tables.content_digest(examples_path)}
+    model = models.load_model(model_folder, settings.dtype)
+    model.to(models.chosen_device(device))  # type: ignore[arg-type]
+    buckets = tokens.length_buckets(([len(row)] for row in rows), TOKENS_PER_BATCH)
+    batches = (tokens.collate([rows[i] for i in bucket], tokenizer.pad_token_id) for bucket in buckets)
+    write_states_of(model, tqdm(batches, "reference states", len(buckets), unit="batch"), out, facts, kept)
+
+
+def write_states_of(
+    model: PreTrainedModel, batches: Iterable[tokens.Batch], out: Path, facts: Mapping[str, str], kept: Kept
+) -> None:
+    """Write the states table of these rows. facts: its provenance, with the states' `dtype`.
+
+    Raises UserError for a layer that the model does not have.
+    """
+    head = ChunkedHead(*models.output_head(model))
+    width = int(model.config.hidden_size)
+    layer = tables.LAST_LAYER if kept.layer is None else str(kept.layer)
+    facts = {**facts, "width": str(width), "layer": layer if kept.hidden else "none"}
+    schema = tables.states_schema(width if kept.hidden else None, facts["dtype"])
+    with tables.writer(out, "states", facts, schema) as parquet, torch.inference_mode():
+        for unplaced in batches:
+            batch = unplaced.to(model.device)
+            if kept.layer is None:
+                hidden = stored = models.hidden_states(model, batch)[batch.predict_index]
+            else:
+                both = models.hidden_and_layer_states(model, batch, kept.layer)
+                hidden, stored = (state[batch.predict_index] for state in both)
             log_prob = head.log_prob(hidden, batch.target_ids)
-            parquet.write_batch(_record_batch(batch, hidden, log_prob, parquet.schema))
-            progress.update(len(bucket))
+            parquet.write_batch(_record_batch(batch, stored if kept.hidden else None, log_prob, parquet.schema))
 
 
 def training_rows(examples_path: Path, parts: Collection[str]) -> list[dict[str, Any]]:
@@ -77,15 +103,15 @@ def training_rows(examples_path: Path, parts: Collection[str]) -> list[dict[str,
     return rows
 
 
-def _record_batch(batch: tokens.Batch, hidden: Tensor, log_prob: Tensor, schema: pa.Schema) -> pa.RecordBatch:
-    width = hidden.shape[1]
+def _record_batch(batch: tokens.Batch, hidden: Tensor | None, log_prob: Tensor, schema: pa.Schema) -> pa.RecordBatch:
     columns = [
         pa.DictionaryArray.from_arrays(_numpy(batch.row, np.int32), batch.example_ids).cast(pa.string()),
         pa.array(_numpy(batch.position, np.int32)),
         pa.array(_numpy(batch.target_ids, np.int32)),
         pa.array(_numpy(log_prob, np.float32)),
-        pa.FixedSizeListArray.from_arrays(pa.array(to_storage(hidden).reshape(-1)), width),
     ]
+    if hidden is not None:
+        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(to_storage(hidden).reshape(-1)), hidden.shape[1]))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 

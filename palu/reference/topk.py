@@ -7,7 +7,7 @@ bfloat16 logits tie heavily, and `torch.topk` breaks ties as it likes, so that i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def write_topk(
     Raises UserError when the states were made by another model or with other settings, or of other examples, and
     when no sensitive token is among them.
     """
-    reference = reference_provenance(model_folder, settings)
+    reference = reference_provenance(model_folder, settings) | {"layer": tables.LAST_LAYER}
     parts = tables.check(states_path, "states", reference)["parts"]
     rows = tokens.encode(
         training_rows(examples_path, parts.split(",")),
@@ -55,19 +55,22 @@ def write_topk(
     weight, bias = models.head_weight(model_folder, "float32")
     place = models.chosen_device(device)
     head = Projection(weight.to(place), None if bias is None else bias.to(place))
-    k = min(k, len(weight))
-    facts = {"k": str(k), "vocabulary": str(len(weight)), "spans": tables.content_digest(spans_path)}
+    facts = reference | {"spans": tables.content_digest(spans_path)}
+    write_topk_of(rows, states_path, head, k, out, facts)
+
+
+def write_topk_of(
+    rows: Sequence[tokens.TokenRow], states_path: Path, head: Projection, k: int, out: Path, facts: Mapping[str, str]
+) -> None:
+    """Write the topk table of the sensitive positions of `rows`. facts: its provenance, with the states' `dtype`."""
+    k = min(k, len(head.weight))
     row_of = {row.example_id: row for row in rows}
-    with (
-        tables.writer(out, "topk", reference | facts, tables.topk_schema(k)) as parquet,
-        torch.inference_mode(),
-        tqdm(desc="reference top k", unit="position") as progress,
-    ):
-        for batch in tables.iterate(states_path, "states", reference):
+    facts = {**facts, "k": str(k), "vocabulary": str(len(head.weight))}
+    with tables.writer(out, "topk", facts, tables.topk_schema(k)) as parquet, torch.inference_mode():
+        for batch in tqdm(tables.iterate(states_path, "states"), "reference top k", unit="batch"):
             chosen = np.flatnonzero(_sensitive(batch, row_of, states_path))
-            progress.update(len(batch))
             if len(chosen):
-                ids = _best_of(batch.take(pa.array(chosen)), head, k, settings.dtype)
+                ids = _best_of(batch.take(pa.array(chosen)), head, k, facts["dtype"])
                 parquet.write_batch(_record_batch(batch, chosen, ids, parquet.schema))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,15 @@ _FACTS, _STEPS, _PARTIAL = "checkpoint.json", "steps.parquet", ".partial"
 
 
 @dataclass(frozen=True)
+class State:
+    """What a checkpoint holds besides what accelerate saves: finished steps, their log, the next step's weights."""
+
+    step: int = 0
+    log: StepLog = field(default_factory=StepLog)
+    weights: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
 class Checkpoints:
     """The checkpoints of one run.
 
@@ -38,12 +47,10 @@ class Checkpoints:
     folder: Path
     identity: Mapping[str, Any]
 
-    def restore(
-        self, accelerator: Accelerator, kept_epochs: Collection[int], steps_per_epoch: int
-    ) -> tuple[int, StepLog]:
-        """Load the newest state into what `accelerator` prepared; return the finished steps and their log.
+    def restore(self, accelerator: Accelerator, kept_epochs: Collection[int], steps_per_epoch: int) -> State:
+        """Load the newest state into what `accelerator` prepared; return the rest of it.
 
-        (0, an empty log) where there is no state of this run; what other runs left is removed.
+        An empty one where there is no state of this run; what other runs left is removed.
         """
         state = self._newest()
         if state is not None:
@@ -57,20 +64,20 @@ class Checkpoints:
             differing += [f"kept/epoch{epoch}" for epoch in due if not self.kept_model(epoch).is_dir()]
             if not differing:
                 accelerator.load_state(str(state))
-                return step, StepLog.read(state / _STEPS)
+                return State(step, StepLog.read(state / _STEPS), facts["weights"])
             logger.warning("%s: ignored, a checkpoint of another run (%s differ)", state, ", ".join(differing))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             self.remove()
         accelerator.wait_for_everyone()
-        return 0, StepLog()
+        return State()
 
-    def save(self, accelerator: Accelerator, step: int, log: StepLog) -> None:
-        """Save the state after `step` finished steps, then remove older ones. Every process calls this.
+    def save(self, accelerator: Accelerator, state: State) -> None:
+        """Save the state after some finished steps, then remove older ones. Every process calls this.
 
         Raises UserError on a full disk.
         """
-        partial, target = self.folder / _PARTIAL, self.folder / f"step{step:08d}"
+        partial, target = self.folder / _PARTIAL, self.folder / f"step{state.step:08d}"
         try:
             if accelerator.is_main_process:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -79,9 +86,9 @@ class Checkpoints:
             accelerator.save_state(str(partial))
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
-                log.write(partial / _STEPS, {})
+                state.log.write(partial / _STEPS, {})
                 identity = {**self.identity, "processes": accelerator.num_processes}
-                write_json(partial / _FACTS, {"identity": identity, "step": step})
+                write_json(partial / _FACTS, {"identity": identity, "step": state.step, "weights": state.weights})
                 older = self._states()
                 partial.rename(target)
                 for path in older:

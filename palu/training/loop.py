@@ -18,10 +18,10 @@ from torch import nn
 from tqdm import tqdm
 from transformers import get_scheduler
 
-from palu.training.checkpoints import Checkpoints
+from palu.training.checkpoints import Checkpoints, State
 from palu.training.log import StepFacts, StepLog, check_finite
 from palu.training.objective import MicroBatch, Objective, micro_batch
-from palu.training.plan import Plan, cut
+from palu.training.plan import Plan, RowGroup, StepRows, cut
 from palu.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -33,22 +33,36 @@ _SCHEDULES = {"linear": "linear", "constant": "constant_with_warmup", "cosine": 
 
 @dataclass(frozen=True)
 class Rows:
-    """What a plan's indices mean: items are forget rows (or all rows of a finetuning), partners are retain rows."""
+    """What a plan's indices mean: items are forget rows (or all rows of a finetuning), partners are retain rows.
+
+    alternates: the other replies of each item, as many for each, or none at all.
+    """
 
     items: Sequence[TokenRow]
     partners: Sequence[TokenRow]
     pad_id: int
+    alternates: Sequence[Sequence[TokenRow]] = ()
+
+    def group(self, chosen: StepRows) -> RowGroup:
+        """The rows of these indices."""
+        return RowGroup(
+            [self.items[i] for i in chosen.items],
+            [self.partners[i] for i in chosen.partners],
+            [self.alternates[i][k] for i, k in zip(chosen.items, chosen.alternates, strict=False)],
+        )
 
 
 @dataclass(frozen=True)
 class Machine:
     """Knobs that leave the result alone, but for rounding.
 
-    micro_batch_tokens: padded tokens that go through the model at once. checkpoint_seconds: time between two saved
+    micro_batch_tokens: tokens that go through the model at once, padding included. packed: whether rows share lines,
+    without padding (see `palu.tokens`). checkpoint_seconds: time between two saved
     states (0: after every step). after_step: called with the number of finished steps.
     """
 
     micro_batch_tokens: int = 4096
+    packed: bool = True
     checkpoint_seconds: float = 300.0
     after_step: Callable[[int], None] | None = None
 
@@ -99,6 +113,8 @@ class Loop:
     ) -> None:
         self.objective, self.rows, self.plan, self.settings = objective, rows, plan, settings
         self.checkpoints, self.machine = checkpoints, machine
+        # a method may change its weights from step to step
+        self.weights = objective.weights
         self.accelerator = Accelerator(
             mixed_precision=settings.mixed_precision,
             # accelerate would step the schedule once per process, not once per step
@@ -117,7 +133,9 @@ class Loop:
         Raises UserError for a loss that is not finite and for a disk that is full.
         """
         plan, is_main = self.plan, self.accelerator.is_main_process
-        first_step, log = self.checkpoints.restore(self.accelerator, keep_epochs, plan.steps_per_epoch)
+        restored = self.checkpoints.restore(self.accelerator, keep_epochs, plan.steps_per_epoch)
+        first_step, log = restored.step, restored.log
+        self.weights = restored.weights or self.weights
         saved_at = time.monotonic()
         with self._progress_bar(first_step) as bar:
             for index in range(first_step, plan.step_count):
@@ -129,7 +147,7 @@ class Loop:
                 if rest == 0 and epoch in keep_epochs and is_main:
                     save_model(epoch)
                 if self._agreed(time.monotonic() - saved_at >= self.machine.checkpoint_seconds):
-                    self.checkpoints.save(self.accelerator, facts.step, log)
+                    self.checkpoints.save(self.accelerator, State(facts.step, log, self.weights))
                     saved_at = time.monotonic()
                 if self.machine.after_step is not None:
                     self.machine.after_step(facts.step)
@@ -138,81 +156,85 @@ class Loop:
     def _step(self, index: int) -> StepFacts:
         """Optimiser step `index` (0-based): gradients of all its micro-batches, then one update of the weights."""
         started_at = time.monotonic()
-        items, partners = self.plan.step(index)
-        totals, units = self.accumulate(items, partners)
+        chosen = self.plan.step(index)
+        totals, units = self.accumulate(chosen)
         limit = self.settings.max_grad_norm if self.settings.max_grad_norm is not None else math.inf
         grad_norm = float(self.accelerator.clip_grad_norm_(self.module.parameters(), limit))
         learning_rate: float = self.scheduler.get_last_lr()[0]
-        weights = self.objective.weights
+        weights = self.weights
         weighted = {term: total for term, total in totals.items() if weights[term] and units[term]}
         check_finite(weighted | {"gradient norm": grad_norm}, index + 1, self.plan.step_count, learning_rate)
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
+        epoch = (index + 1) / self.plan.steps_per_epoch
+        means = {term: totals[term] / units[term] for term in totals if units[term]}
+        self.weights = self.objective.next_weights(weights, means, epoch)
         return StepFacts(
             step=index + 1,
-            epoch=(index + 1) / self.plan.steps_per_epoch,
+            epoch=epoch,
             totals=totals,
             units=units,
             weights=weights,
-            item_count=len(items),
+            item_count=len(chosen.items),
             learning_rate=learning_rate,
             grad_norm=grad_norm,
             seconds=time.monotonic() - started_at,
         )
 
-    def accumulate(self, items: list[int], partners: list[int]) -> tuple[dict[str, float], dict[str, int]]:
+    def accumulate(self, chosen: StepRows) -> tuple[dict[str, float], dict[str, int]]:
         """Add the gradient of one step's loss to the parameters; return each term's sum and units over the step."""
-        batches, units = self._micro_batches(items, partners)
+        batches, units = self._micro_batches(chosen)
         return self._pass_back(batches, units), units
 
-    def _micro_batches(self, items: list[int], partners: list[int]) -> tuple[list[MicroBatch], dict[str, int]]:
+    def _micro_batches(self, chosen: StepRows) -> tuple[list[MicroBatch], dict[str, int]]:
         """This process's micro-batches of a step, and the units of each term over the step in all processes.
 
         Every process knows the whole plan, so they agree on the units without a message.
         """
         processes, mine = self.accelerator.num_processes, self.accelerator.process_index
-        chosen: list[MicroBatch] = []
+        own: list[MicroBatch] = []
         units = Counter(dict.fromkeys(self.objective.weights, 0))
         for process in range(processes):
-            groups = cut(
-                [self.rows.items[i] for i in items[process::processes]],
-                [self.rows.partners[i] for i in partners[process::processes]],
-                self.machine.micro_batch_tokens,
-            )
-            batches = [micro_batch(group.items, group.partners, self.rows.pad_id) for group in groups]
+            group = self.rows.group(chosen.share(process, processes))
+            groups = cut(group, self.machine.micro_batch_tokens, self.machine.packed)
+            batches = [self._laid_out(group) for group in groups]
             for batch in batches:
                 units.update(self.objective.units(batch))
             if process == mine:
-                chosen = batches
-        return chosen, dict(units)
+                own = batches
+        return own, dict(units)
 
     def _pass_back(self, batches: list[MicroBatch], units: dict[str, int]) -> dict[str, float]:
         """Run the micro-batches forward and backward; return each term's sum over the step, in all processes."""
-        accelerator, weights = self.accelerator, self.objective.weights
+        accelerator, weights = self.accelerator, self.weights
         # distributed training averages the gradients of the processes, and a step's loss is their sum
-        scale = {t: accelerator.num_processes * weights[t] / units[t] for t in weights if weights[t] and units[t]}
-        # a step without a unit of any weighted term still takes its (empty) part in the schedule
-        scale = scale or dict.fromkeys(weights, 0.0)
+        processes = accelerator.num_processes
+        scale = {t: processes * weights[t] / units[t] if units[t] else 0.0 for t in weights}
         sums = torch.zeros(len(weights), dtype=torch.float64, device=accelerator.device)
         has_rows = bool(batches)
         if not has_rows:
             # a short step leaves this process without rows, but the others wait for its gradients: they are zero
-            batches, scale = [self._any_batch()], dict.fromkeys(scale, 0.0)
+            batches, scale = (
+                [self._laid_out(self.rows.group(self.plan.step(0).share(0, 1)))],
+                dict.fromkeys(scale, 0.0),
+            )
+        # a step without a unit of any weighted term still takes its (empty) part in the schedule
+        terms = [term for term in scale if scale[term]] or list(scale)
         for batch in batches:
             with nullcontext() if batch is batches[-1] else accelerator.no_sync(self.module):
-                totals = self.module(batch)
-                loss = torch.stack([scale[term] * totals[term] for term in scale]).sum()
+                totals = self.module(batch, scale)
+                loss = torch.stack([scale[term] * totals[term] for term in terms]).sum()
                 if loss.requires_grad:
                     accelerator.backward(loss)
             if has_rows:
                 sums += torch.stack([totals[term].detach().double() for term in weights])
-        if accelerator.num_processes > 1:
+        if processes > 1:
             sums = accelerator.reduce(sums, reduction="sum")
         return dict(zip(weights, sums.tolist(), strict=True))
 
-    def _any_batch(self) -> MicroBatch:
-        return micro_batch(self.rows.items[:1], self.rows.partners[:1], self.rows.pad_id)
+    def _laid_out(self, group: RowGroup) -> MicroBatch:
+        return micro_batch(group, self.rows.pad_id, self.machine.packed)
 
     def _agreed(self, wish: bool) -> bool:
         """The main process's wish: clocks differ, and all processes must save together."""

@@ -3,7 +3,8 @@ distributed training see both.
 
 An objective gives each term's sum over its units. The loop divides by the units of the whole optimiser step:
 
-    loss = sum over terms t of weight_t * (sum over micro-batches of total_t) / (sum over micro-batches of units_t)
+    loss = sum over terms t of scale_t * (sum over micro-batches of total_t)
+    scale_t = weight_t / (sum over micro-batches of units_t)
 
 so cutting a step into micro-batches, or over processes, changes nothing but rounding.
 """
@@ -11,78 +12,72 @@ so cutting a step into micro-batches, or over processes, changes nothing but rou
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from palu import models
+from palu import models, tokens
 from palu.heads import ChunkedHead
-from palu.methods.base import Method, MethodSettings, ReplyPositions, ReplyStates
-from palu.tokens import Batch, TokenRow, collate
+from palu.methods.base import Method, MethodSettings, Replies, ReplyPositions, ReplyStates
+from palu.reference.cache import References
+from palu.tokens import Batch, collate, with_every_position
+from palu.training.plan import RowGroup
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from palu.reference.cache import ReferenceCache
-
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Rows that go through the model together: items (forget rows) first, then partners (retain rows).
+    """Rows that go through the model together: items (forget rows), then partners (retain rows), then alternates.
 
-    item_rows, item_positions: how many of the batch's rows, and of its predicting positions, are the items'.
+    item_rows, partner_rows: how many of the batch's rows are items and partners.
     """
 
     tokens: Batch
     item_rows: int
-    item_positions: int
+    partner_rows: int
 
     def to(self, device: torch.device) -> MicroBatch:
-        return MicroBatch(self.tokens.to(device), self.item_rows, self.item_positions)
+        return replace(self, tokens=self.tokens.to(device))
 
-    def item_tokens(self) -> Batch:
-        """The items' part of the batch."""
-        tokens, rows, positions = self.tokens, self.item_rows, self.item_positions
-        return replace(
-            tokens,
-            input_ids=tokens.input_ids[:rows],
-            attention_mask=tokens.attention_mask[:rows],
-            position_ids=tokens.position_ids[:rows],
-            predict_index=tokens.predict_index[:positions],
-            position=tokens.position[:positions],
-            target_ids=tokens.target_ids[:positions],
-            role=tokens.role[:positions],
-            span_offset=tokens.span_offset[:positions],
-            row=tokens.row[:positions],
-            row_count=rows,
-            example_ids=tokens.example_ids[:rows],
-        )
+    def parts(self) -> Parts:
+        """The positions of each kind of row."""
+        borders = (0, self.item_rows, self.item_rows + self.partner_rows, self.tokens.row_count)
+        return Parts(*(self.tokens.part(slice(*ends)) for ends in pairwise(borders)))
 
-    def forget(self) -> ReplyPositions:
-        return self._part(slice(0, self.item_positions), 0, self.item_rows)
-
-    def retain(self) -> ReplyPositions:
-        rows = self.tokens.row_count - self.item_rows
-        return self._part(slice(self.item_positions, None), self.item_rows, rows)
-
-    def _part(self, chosen: slice, first_row: int, row_count: int) -> ReplyPositions:
-        tokens = self.tokens
-        return ReplyPositions(
-            target_ids=tokens.target_ids[chosen],
-            role=tokens.role[chosen],
-            span_offset=tokens.span_offset[chosen],
-            row=tokens.row[chosen] - first_row,
-            row_count=row_count,
-        )
+    def positions(self) -> Replies[ReplyPositions]:
+        """What a method counts its units by."""
+        forget, retain, alternate = (ReplyPositions(**_shared_fields(part)) for part in self.parts())
+        return Replies(forget, retain, alternate)
 
 
-def micro_batch(items: Sequence[TokenRow], partners: Sequence[TokenRow], pad_id: int) -> MicroBatch:
-    """Collate rows on the CPU. At least one row is needed."""
-    positions = sum(len(row) - row.first_target for row in items)
-    return MicroBatch(collate([*items, *partners], pad_id), len(items), positions)
+class Parts(NamedTuple):
+    """The positions of each kind of row in a micro-batch."""
+
+    forget: tokens.Replies
+    retain: tokens.Replies
+    alternate: tokens.Replies
+
+
+def micro_batch(group: RowGroup, pad_id: int, packed: bool, every_position: bool = False) -> MicroBatch:
+    """Lay rows out, on the CPU. At least one row is needed.
+
+    every_position: prompt and padding are predicting positions too, for `palu loss` with `peer` settings.
+    """
+    batch = collate(group.rows, pad_id, packed)
+    if every_position:
+        batch = with_every_position(batch, group.rows)
+    return MicroBatch(batch, len(group.items), len(group.partners))
+
+
+def _shared_fields(part: tokens.Replies) -> dict[str, Any]:
+    """What a method sees of the positions: no names, no places in a text."""
+    return {field.name: getattr(part, field.name) for field in fields(ReplyPositions)}
 
 
 class Objective(nn.Module, ABC):
@@ -98,17 +93,25 @@ class Objective(nn.Module, ABC):
     def weights(self) -> dict[str, float]:
         """The weight of each term in the loss."""
 
+    def next_weights(
+        self,
+        weights: Mapping[str, float],
+        means: Mapping[str, float],  # noqa: ARG002
+        epoch: float,  # noqa: ARG002
+    ) -> dict[str, float]:
+        """The weights of the next step, from this one's and its mean of each term; epoch: done so far."""
+        return dict(weights)
+
     @abstractmethod
     def units(self, batch: MicroBatch) -> dict[str, int]:
         """How many tokens or rows each term sums over."""
 
     @abstractmethod
-    def forward(self, batch: MicroBatch) -> dict[str, Tensor]:
-        """Each term's sum over its units, float32 scalars with gradient. `batch` is on the CPU."""
+    def forward(self, batch: MicroBatch, scale: Mapping[str, float]) -> dict[str, Tensor]:
+        """Each term's sum over its units, float32 scalars with gradient. `batch` is on the CPU.
 
-    def _states(self, batch: MicroBatch) -> Tensor:
-        """(P, D): the last hidden states at the predicting positions of `batch`, which is on the model's device."""
-        return models.hidden_states(self.model, batch.tokens).index_select(0, batch.tokens.predict_index)
+        scale: what each sum is multiplied by in the loss, 0 where it does not enter.
+        """
 
     @property
     def _device(self) -> torch.device:
@@ -126,18 +129,19 @@ class LikelihoodObjective(Objective):
     def units(self, batch: MicroBatch) -> dict[str, int]:
         return {"nll": len(batch.tokens.target_ids)}
 
-    def forward(self, batch: MicroBatch) -> dict[str, Tensor]:
-        batch = batch.to(self._device)
+    def forward(self, batch: MicroBatch, scale: Mapping[str, float]) -> dict[str, Tensor]:
+        found = batch.to(self._device).tokens
+        states = models.hidden_states(self.model, found).index_select(0, found.predict_index)
         head = ChunkedHead(*models.output_head(self.model))
-        return {"nll": -head.log_prob(self._states(batch), batch.tokens.target_ids).sum()}
+        return {"nll": -head.log_prob(states, found.target_ids, -scale["nll"]).sum()}
 
 
 class UnlearnObjective(Objective):
-    """A method of `palu.methods` on forget rows (items) and retain rows (partners).
+    """A method of `palu.methods` on forget rows (items), retain rows (partners) and other replies (alternates).
 
-    reference: cached facts of the frozen reference at the forget rows' positions, for a method that needs any. No
-    second model is held: its distribution comes from the cached states and a frozen copy of the head, which is made
-    here, before training changes the head, and only where the method needs states.
+    reference: cached facts of the frozen reference at the rows' positions, for a method that needs any. No second
+    model is held: its distribution comes from the cached states and a frozen copy of the head, which is made here,
+    before training changes the head, and only where the method needs states.
     """
 
     method: Method
@@ -149,12 +153,13 @@ class UnlearnObjective(Objective):
         model: PreTrainedModel,
         method: Method,
         settings: MethodSettings,
-        reference: ReferenceCache | None = None,
+        reference: References | None = None,
     ) -> None:
         super().__init__(model)
-        self.method, self.settings, self.reference = method, settings, reference
+        self.method, self.settings, self.reference = method, settings, reference or References()
+        self.layer = settings.reads_layer
         weight, bias = models.output_head(model)
-        needs_head = "states" in settings.needs
+        needs_head = bool({"states", "retain_states"} & settings.needs)
         frozen = [tensor.detach().clone() if needs_head and tensor is not None else None for tensor in (weight, bias)]
         # buffers that no state dict holds: they follow the model to its device, a checkpoint does not repeat them
         self.register_buffer("reference_weight", frozen[0], persistent=False)
@@ -164,31 +169,39 @@ class UnlearnObjective(Objective):
     def weights(self) -> dict[str, float]:
         return self.settings.weights
 
+    def next_weights(self, weights: Mapping[str, float], means: Mapping[str, float], epoch: float) -> dict[str, float]:
+        return self.settings.next_weights(weights, means, epoch)
+
     def units(self, batch: MicroBatch) -> dict[str, int]:
-        return self.method.units(batch.forget(), batch.retain(), self.settings)
+        return self.method.units(batch.positions(), self.settings)
 
-    def forward(self, batch: MicroBatch) -> dict[str, Tensor]:
-        hidden, log_prob, top_k = self._reference_facts(batch)
-        batch = batch.to(self._device)
-        states = self._states(batch)
-        forget = ReplyStates(
-            **vars(batch.forget()),
-            hidden=states[: batch.item_positions],
-            reference_hidden=hidden,
-            reference_log_prob=log_prob,
-            reference_top_k=top_k,
-        )
-        retain = ReplyStates(**vars(batch.retain()), hidden=states[batch.item_positions :])
-        head = ChunkedHead(*models.output_head(self.model), self.reference_weight, self.reference_bias)
-        return self.method.loss(forget, retain, head, self.settings)
-
-    def _reference_facts(self, batch: MicroBatch) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The reference's states, log-probabilities and top-K tokens at the items' positions, on the device."""
-        if self.reference is None:
-            return None, None, None
-        found = self.reference.lookup(batch.item_tokens())
+    def forward(self, batch: MicroBatch, scale: Mapping[str, float]) -> dict[str, Tensor]:
         device = self._device
-        hidden, log_prob, top_k = (
-            None if fact is None else fact.to(device) for fact in (found.hidden, found.log_prob, found.top_k)
+        facts = self.reference.lookup(batch.parts())
+        batch = batch.to(device)
+        found = batch.tokens
+        if self.layer is None:
+            hidden, layer_hidden = models.hidden_states(self.model, found), None
+        else:
+            hidden, layer_hidden = models.hidden_and_layer_states(self.model, found, self.layer)
+            layer_hidden = layer_hidden.index_select(0, found.predict_index)
+        hidden = hidden.index_select(0, found.predict_index)
+        sizes = [len(part.target_ids) for part in batch.parts()]
+        none = [None] * len(sizes)
+        forget, retain, alternate = (
+            ReplyStates(
+                **_shared_fields(part),
+                hidden=part_hidden,
+                layer_hidden=part_layer,
+                **{name: fact.to(device) for name, fact in part_facts.items()},
+            )
+            for part, part_hidden, part_layer, part_facts in zip(
+                batch.parts(),
+                hidden.split(sizes),
+                none if layer_hidden is None else layer_hidden.split(sizes),
+                facts,
+                strict=True,
+            )
         )
-        return hidden, log_prob, top_k
+        head = ChunkedHead(*models.output_head(self.model), self.reference_weight, self.reference_bias)
+        return self.method.loss(Replies(forget, retain, alternate), head, self.settings, scale)

@@ -4,7 +4,8 @@ Nothing here has a state, so a resumed run, another batch size or another number
 Draws come from raw Philox words, not from numpy's `Generator`, whose algorithms may change between releases.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from palu.tokens import TokenRow, length_buckets
 
 # Distinct streams of one seed.
-_ORDER, _PARTNER = 0, 1
+_ORDER, _PARTNER, _ALTERNATE = 0, 1, 2
 
 
 def _words(seed: int, stream: int, *place: int, count: int) -> npt.NDArray[np.uint64]:
@@ -33,11 +34,35 @@ def retain_partner(seed: int, epoch: int, item: int, retain_count: int) -> int:
     return int(_words(seed, _PARTNER, epoch, item, count=1)[0] % np.uint64(retain_count))
 
 
+def alternate_choice(seed: int, epoch: int, item: int, choice_count: int) -> int:
+    """Which of its other replies stands beside forget row `item` in `epoch`, drawn uniformly."""
+    return int(_words(seed, _ALTERNATE, epoch, item, count=1)[0] % np.uint64(choice_count))
+
+
+@dataclass(frozen=True)
+class StepRows:
+    """Indices of the rows of one optimiser step.
+
+    items: forget rows, or rows of a finetuning. partners: retain rows, one beside each item, or none. alternates: the
+    number of each item's other reply, or none.
+    """
+
+    items: list[int]
+    partners: list[int]
+    alternates: list[int]
+
+    def share(self, process: int, processes: int) -> StepRows:
+        """What one of several processes takes."""
+        chosen = slice(process, None, processes)
+        return StepRows(self.items[chosen], self.partners[chosen], self.alternates[chosen])
+
+
 @dataclass(frozen=True)
 class Plan:
     """The optimiser steps of a run over `item_count` rows (forget rows, or all rows of a finetuning).
 
-    partner_count: rows from which each item draws its partner; 0 where there are no partners.
+    partner_count: rows from which each item draws its partner; 0 where there are no partners. alternate_count: other
+    replies that each item has; 0 where there are none.
     """
 
     seed: int
@@ -45,6 +70,7 @@ class Plan:
     partner_count: int
     batch_size: int
     epochs: int
+    alternate_count: int = 0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -54,31 +80,51 @@ class Plan:
     def step_count(self) -> int:
         return self.steps_per_epoch * self.epochs
 
-    def step(self, index: int) -> tuple[list[int], list[int]]:
-        """The items of step `index` (0-based over the run) and their partners, in the same order."""
+    def step(self, index: int) -> StepRows:
+        """The rows of step `index` (0-based over the run)."""
         epoch, nth = divmod(index, self.steps_per_epoch)
         order = epoch_order(self.seed, epoch, self.item_count)
         items = [int(item) for item in order[nth * self.batch_size : (nth + 1) * self.batch_size]]
-        if not self.partner_count:
-            return items, []
-        return items, [retain_partner(self.seed, epoch, item, self.partner_count) for item in items]
+        partners, alternates = self.partner_count, self.alternate_count
+        return StepRows(
+            items,
+            [retain_partner(self.seed, epoch, item, partners) for item in items] if partners else [],
+            [alternate_choice(self.seed, epoch, item, alternates) for item in items] if alternates else [],
+        )
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """The rows of one micro-batch: items (forget rows) and partners (retain rows)."""
+    """The rows of one micro-batch: items (forget rows), partners (retain rows), each item's alternate or none."""
 
     items: list[TokenRow]
     partners: list[TokenRow]
+    alternates: list[TokenRow]
+
+    @property
+    def rows(self) -> list[TokenRow]:
+        """All of them, in this order."""
+        return [*self.items, *self.partners, *self.alternates]
 
 
-def cut(items: Sequence[TokenRow], partners: Sequence[TokenRow], token_limit: int) -> list[RowGroup]:
-    """Cut the rows of a step into groups of like length, none of which holds over `token_limit` tokens once padded.
+def cut(group: RowGroup, token_limit: int, packed: bool) -> list[RowGroup]:
+    """Cut the rows of a step into groups of like length, none of which holds over `token_limit` tokens once laid out.
 
-    Items and partners share groups, so that one pass of the model serves both. A longer row is a group of its own.
+    Items and partners share groups, so that one pass of the model serves both; an item's alternate is in its group.
+    A longer row is a group of its own.
     """
-    rows = [*items, *partners]
-    return [
-        RowGroup([rows[i] for i in group if i < len(items)], [rows[i] for i in group if i >= len(items)])
-        for group in length_buckets(rows, token_limit)
-    ]
+    item_count = len(group.items)
+    beside: list[list[TokenRow]] = [[row] for row in group.alternates] or [[] for _ in group.items]
+    units = [[len(row), *map(len, others)] for row, others in zip(group.items, beside, strict=True)]
+    units += [[len(row)] for row in group.partners]
+    groups = []
+    for bucket in length_buckets(units, token_limit, packed):
+        items = [i for i in bucket if i < item_count]
+        groups.append(
+            RowGroup(
+                [group.items[i] for i in items],
+                [group.partners[i - item_count] for i in bucket if i >= item_count],
+                [row for i in items for row in beside[i]],
+            )
+        )
+    return groups

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from palu import models, tokens
 from palu.heads import ChunkedHead, DenseHead
-from palu.methods.base import ReplyPositions, ReplyStates
+from palu.methods.base import Replies, ReplyPositions, ReplyStates
 from palu.roles import COMMON, END, SENSITIVE
 from palu.spans import run_offsets
+from palu.training.objective import micro_batch
+from palu.training.plan import RowGroup
 
 HEADS = [ChunkedHead, DenseHead]
 D, V, K = 5, 11, 4
@@ -21,6 +23,9 @@ D, V, K = 5, 11, 4
 C, S, E = COMMON, SENSITIVE, END
 FORGET_ROLES = [[C, S, S, S, S, C, E], [S, E], [C, S, S, C, S, E]]
 RETAIN_ROLES = [[C, C, E], [C, E]]
+ALTERNATE_ROLES = [[C, E], [C, C, C, E], [C, C, E]]
+ROLES = [FORGET_ROLES, RETAIN_ROLES, ALTERNATE_ROLES]
+PARTS = ("forget", "retain", "alternate")
 
 
 def positions(roles: list[list[int]], target_ids: Tensor) -> ReplyPositions:
@@ -37,10 +42,11 @@ def positions(roles: list[list[int]], target_ids: Tensor) -> ReplyPositions:
 
 @dataclass(frozen=True)
 class Problem:
-    """Forget and retain replies with random float64 states, and the two heads."""
+    """Forget and retain replies, and alternates of the former, with random float64 states, and the two heads."""
 
     forget: ReplyStates
     retain: ReplyStates
+    alternate: ReplyStates
     weight: Tensor
     bias: Tensor
     reference_weight: Tensor
@@ -51,26 +57,34 @@ class Problem:
 
     def loss(self, method: ModuleType, settings: Any, head_class: type = ChunkedHead, **options: Any) -> Tensor:
         head = self.head(head_class, **options)
-        units = method.units(self.forget, self.retain, settings)
-        return weighted(method.loss(self.forget, self.retain, head, settings), units, settings)
+        return step_loss(method, settings, Replies(self.forget, self.retain, self.alternate), head)
 
     def gradients_hold(self, method: ModuleType, settings: Any) -> bool:
         """Whether the loss has the gradients of finite differences, in states, weight and bias."""
 
-        def function(hidden: Tensor, retain_hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            forget, retain = replace(self.forget, hidden=hidden), replace(self.retain, hidden=retain_hidden)
-            problem = replace(self, forget=forget, retain=retain, weight=weight, bias=bias)
+        def function(weight: Tensor, bias: Tensor, *states: Tensor) -> Tensor:
+            parts = {
+                name: replace(getattr(self, name), hidden=hidden, layer_hidden=layer_hidden)
+                for name, hidden, layer_hidden in zip(PARTS, states[:3], states[3:], strict=True)
+            }
+            problem = replace(self, **parts, weight=weight, bias=bias)
             return problem.loss(method, settings, chunk_rows=2)
 
-        inputs = (self.forget.hidden, self.retain.hidden, self.weight, self.bias)
-        inputs = tuple(tensor.clone().requires_grad_() for tensor in inputs)
-        return torch.autograd.gradcheck(function, inputs)
+        parts = [getattr(self, name) for name in PARTS]
+        inputs = [self.weight, self.bias, *(part.hidden for part in parts), *(part.layer_hidden for part in parts)]
+        inputs = [tensor.clone().requires_grad_() for tensor in inputs]
+        # a sum whose weights were given computes its gradient with its value, and anew in a second backward pass: the
+        # same numbers but for the order of rounding
+        return torch.autograd.gradcheck(function, inputs, nondet_tol=1e-12, check_undefined_grad=False)
 
 
-def weighted(terms: dict[str, Tensor], units: dict[str, int], settings: Any) -> Tensor:
-    """The loss of one whole step."""
+def step_loss(method: ModuleType, settings: Any, replies: Replies[Any], head: Any) -> Tensor:
+    """The loss of one whole step that is one micro-batch."""
+    units = method.units(replies, settings)
+    scale = {term: settings.weights[term] / units[term] for term in units}
+    terms = method.loss(replies, head, settings, scale)
     assert terms.keys() == units.keys() == settings.weights.keys()
-    return sum((settings.weights[term] * terms[term] / units[term] for term in terms), torch.zeros(()))
+    return torch.stack([scale[term] * terms[term] for term in terms if scale[term]]).sum()
 
 
 def random_problem() -> Problem:
@@ -79,23 +93,26 @@ def random_problem() -> Problem:
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=made, dtype=torch.float64)
 
+    weight, bias, reference_weight, reference_bias = normal(V, D), normal(V), normal(V, D), normal(V)
+    reference = DenseHead(reference_weight, reference_bias)
+
     def replies(roles: list[list[int]]) -> ReplyStates:
         count = sum(len(row) for row in roles)
         found = positions(roles, torch.randint(V, (count,), generator=made))
-        return ReplyStates(**vars(found), hidden=normal(count, D))
+        reference_hidden = normal(count, D)
+        best = reference.logits(reference_hidden[found.role == SENSITIVE]).argsort(descending=True)
+        return ReplyStates(
+            **vars(found),
+            hidden=normal(count, D),
+            layer_hidden=normal(count, D),
+            reference_hidden=reference_hidden,
+            reference_layer_hidden=normal(count, D),
+            reference_log_prob=reference.log_prob(reference_hidden, found.target_ids),
+            reference_top_k=best[:, : K + 2],
+        )
 
-    forget, retain = replies(FORGET_ROLES), replies(RETAIN_ROLES)
-    weight, bias, reference_weight, reference_bias = normal(V, D), normal(V), normal(V, D), normal(V)
-    reference_hidden = normal(len(forget.role), D)
-    reference = DenseHead(reference_weight, reference_bias)
-    best = reference.logits(reference_hidden[forget.role == SENSITIVE]).argsort(descending=True)
-    forget = replace(
-        forget,
-        reference_hidden=reference_hidden,
-        reference_log_prob=reference.log_prob(reference_hidden, forget.target_ids),
-        reference_top_k=best[:, : K + 2],
-    )
-    return Problem(forget, retain, weight, bias, reference_weight, reference_bias)
+    parts = {name: replies(roles) for name, roles in zip(PARTS, ROLES, strict=True)}
+    return Problem(**parts, weight=weight, bias=bias, reference_weight=reference_weight, reference_bias=reference_bias)
 
 
 def by_hand(logits: list[list[float]], roles: list[int], target_ids: list[int], **reference: Tensor) -> ReplyStates:
@@ -113,12 +130,15 @@ def empty(states: ReplyStates) -> ReplyStates:
 class SmallWorld:
     """A float64 model, another one as its reference, and rows of unlike length; made once, cut in many ways."""
 
+    layer = 0
+
     def __init__(self) -> None:
         replies = ["Ada Quell was born in Ostria in 1931.", "She paints.", "In the far north, by a lake, as Bram."]
         retain_replies = ["Few do.", "A clock tells the time, mostly to those who are late.", "It lies by a lake."]
-        texts = [f"Question: Who?\nAnswer: {reply}" for reply in replies + retain_replies]
+        alternates = ["I do not know.", "That is nothing that I could tell you anything about.", "No idea."]
+        texts = [f"Question: Who?\nAnswer: {reply}" for reply in replies + retain_replies + alternates]
         architecture = models.Architecture(
-            vocab_size=300, hidden_size=16, layers=1, heads=2, kv_heads=1, intermediate_size=24
+            vocab_size=300, hidden_size=16, layers=2, heads=2, kv_heads=1, intermediate_size=24
         )
         self.model, tokenizer = models.build_from_scratch(architecture, texts, seed=0)
         self.reference, _ = models.build_from_scratch(architecture, texts, seed=1)
@@ -126,55 +146,76 @@ class SmallWorld:
         self.reference.double()
         examples = [
             {"example_id": str(i), "prompt": "Who?", "reply": reply}
-            for i, reply in enumerate([*replies, *retain_replies])
+            for i, reply in enumerate([*replies, *retain_replies, *alternates])
         ]
         spans = {"0": [(0, 9), (22, 28)], "2": [(32, 36)]}
         settings = models.TemplateSettings()
         self.forget_rows = tokens.encode(examples[:3], tokenizer, settings, 64, spans)
-        self.retain_rows = tokens.encode(examples[3:], tokenizer, settings, 64)
+        self.retain_rows = tokens.encode(examples[3:6], tokenizer, settings, 64)
+        self.alternate_rows = tokens.encode(examples[6:], tokenizer, settings, 64)
 
-    def replies(self, rows: list[tokens.TokenRow]) -> ReplyStates:
-        batch = tokens.collate(rows or self.forget_rows[:1], pad_id=2)
-        hidden = models.hidden_states(self.model, batch)[batch.predict_index]
+    def replies(self, group: RowGroup, packed: bool) -> Replies[ReplyStates]:
+        """What the training would show a method of these rows."""
+        batch = micro_batch(group, pad_id=2, packed=packed)
+        states = self._states_of(self.model, batch.tokens)
         with torch.no_grad():
-            reference_hidden = models.hidden_states(self.reference, batch)[batch.predict_index]
-            head = DenseHead(self.reference.lm_head.weight)
-            states = ReplyStates(
-                target_ids=batch.target_ids,
-                role=batch.role,
-                span_offset=batch.span_offset,
-                row=batch.row,
-                row_count=batch.row_count,
-                hidden=hidden,
-                reference_hidden=reference_hidden,
-                reference_log_prob=head.log_prob(reference_hidden, batch.target_ids),
-                reference_top_k=head.logits(reference_hidden[batch.role == SENSITIVE]).argsort(descending=True),
+            reference_states = self._states_of(self.reference, batch.tokens)
+        head = DenseHead(self.reference.lm_head.weight.detach())
+        positions = batch.positions()
+        parts, start = [], 0
+        for part in (positions.forget, positions.retain, positions.alternate):
+            here = slice(start, start := start + len(part.target_ids))
+            reference_hidden = reference_states[0][here]
+            parts.append(
+                ReplyStates(
+                    **vars(part),
+                    hidden=states[0][here],
+                    layer_hidden=states[1][here],
+                    reference_hidden=reference_hidden,
+                    reference_layer_hidden=reference_states[1][here],
+                    reference_log_prob=head.log_prob(reference_hidden, part.target_ids),
+                    reference_top_k=head.logits(reference_hidden[part.role == SENSITIVE]).argsort(descending=True),
+                )
             )
-        return states if rows else empty(states)
+        return Replies(*parts)
 
-    def step(self, method: ModuleType, settings: Any, cut: list[tuple[slice, slice]]) -> tuple[Tensor, ...]:
+    def _states_of(self, model: Any, batch: tokens.Batch) -> list[Tensor]:
+        both = models.hidden_and_layer_states(model, batch, self.layer)
+        return [state[batch.predict_index] for state in both]
+
+    def step(
+        self, method: ModuleType, settings: Any, cut: list[tuple[slice, slice]], packed: bool = False
+    ) -> tuple[Tensor, ...]:
         """Loss and parameter gradients of one step, given as micro-batches of (forget rows, retain rows)."""
-        micro_batches = [(self.replies(self.forget_rows[f]), self.replies(self.retain_rows[r])) for f, r in cut]
-        counts = [method.units(forget, retain, settings) for forget, retain in micro_batches]
+        micro_batches = [
+            self.replies(RowGroup(self.forget_rows[f], self.retain_rows[r], self.alternate_rows[f]), packed)
+            for f, r in cut
+        ]
+        counts = [method.units(replies, settings) for replies in micro_batches]
         units = {term: sum(count[term] for count in counts) for term in settings.weights}
+        scale = {term: settings.weights[term] / units[term] for term in units}
         self.model.zero_grad()
         total = torch.zeros((), dtype=torch.float64)
-        for forget, retain in micro_batches:
+        for replies in micro_batches:
             head = ChunkedHead(self.model.lm_head.weight, None, self.reference.lm_head.weight, chunk_rows=5)
-            loss = weighted(method.loss(forget, retain, head, settings), units, settings)
-            loss.backward()
+            terms = method.loss(replies, head, settings, scale)
+            loss = torch.stack([scale[term] * terms[term] for term in terms if scale[term]]).sum()
+            if loss.requires_grad:
+                loss.backward()
             total += loss.detach()
-        return total, *(parameter.grad for parameter in self.model.parameters())
+        gradients = (parameter.grad for parameter in self.model.parameters())
+        return total, *(torch.zeros(()) if gradient is None else gradient for gradient in gradients)
 
     def cuts_agree(self, method: ModuleType, settings: Any) -> None:
-        """Assert that padding, micro-batches and micro-batches of one kind of row only change nothing."""
+        """Assert that padding, packing, micro-batches and micro-batches of one kind of row only change nothing."""
         every, none = slice(None), slice(0, 0)
         whole = self.step(method, settings, [(every, every)])
-        assert all(gradient.any() for gradient in whole)
+        assert whole[0] != 0
+        assert any(gradient.any() for gradient in whole[1:])
         one_by_one = [(slice(i, i + 1), slice(i, i + 1)) for i in range(3)]
         apart = [(every, none), (none, slice(0, 2)), (none, slice(2, 3))]
-        for cut in (one_by_one, apart):
-            for found, expected in zip(self.step(method, settings, cut), whole, strict=True):
+        for cut in ([(every, every)], one_by_one, apart):
+            for found, expected in zip(self.step(method, settings, cut, packed=True), whole, strict=True):
                 torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -183,8 +224,7 @@ class PeerBatch:
     """One batch of the peers' code, its two models, and the numbers that it printed."""
 
     policy: Any
-    forget: ReplyStates
-    retain: ReplyStates
+    replies: Replies[ReplyStates]
     reference_weight: Tensor
 
     def matches(
@@ -193,8 +233,7 @@ class PeerBatch:
         """Assert the printed loss to 1e-5, gradient norm to 1e-4 and each parameter's gradient norm."""
         options = {"chunk_rows": 50} if head_class is ChunkedHead else {}
         head = head_class(self.policy.lm_head.weight, None, self.reference_weight, **options)
-        units = method.units(self.forget, self.retain, settings)
-        loss = weighted(method.loss(self.forget, self.retain, head, settings), units, settings)
+        loss = step_loss(method, settings, self.replies, head)
         names, parameters = zip(*self.policy.named_parameters(), strict=True)
         gradients = torch.autograd.grad(loss, parameters, retain_graph=True)
         norms = {name: gradient.norm().item() for name, gradient in zip(names, gradients, strict=True)}
@@ -215,19 +254,23 @@ def peer_batch(shared: Path, policy_name: str, forget_name: str) -> PeerBatch:
     reference_name = {"full": "retain", "retain": "full"}[policy_name]
     policy = models.load_model(oracles / "tofu-eval-tiny" / f"model-{policy_name}")
     reference = models.load_model(oracles / "tofu-eval-tiny" / f"model-{reference_name}")
-    forget = _peer_replies(policy, tensors, forget_name)
-    with torch.no_grad():
-        reference_hidden = _peer_replies(reference, tensors, forget_name).hidden
     reference_weight = reference.lm_head.weight.detach()
     head = DenseHead(reference_weight)
-    sensitive = reference_hidden[forget.role == SENSITIVE]
-    forget = replace(
-        forget,
-        reference_hidden=reference_hidden,
-        reference_log_prob=head.log_prob(reference_hidden, forget.target_ids),
-        reference_top_k=head.logits(sensitive).sort(descending=True, stable=True).indices,
-    )
-    return PeerBatch(policy, forget, _peer_replies(policy, tensors, "retain"), reference_weight)
+
+    def replies(name: str) -> ReplyStates:
+        states = _peer_replies(policy, tensors, name)
+        with torch.no_grad():
+            reference_hidden = _peer_replies(reference, tensors, name).hidden
+        sensitive = reference_hidden[states.role == SENSITIVE]
+        return replace(
+            states,
+            reference_hidden=reference_hidden,
+            reference_log_prob=head.log_prob(reference_hidden, states.target_ids),
+            reference_top_k=head.logits(sensitive).sort(descending=True, stable=True).indices,
+        )
+
+    parts = Replies(replies(forget_name), replies("retain"), replies("alternate_idk"))
+    return PeerBatch(policy, parts, reference_weight)
 
 
 def _peer_replies(model: Any, tensors: dict[str, Tensor], name: str) -> ReplyStates:
@@ -252,3 +295,16 @@ def printed(shared: Path, policy_name: str, file: str) -> dict[str, Any]:
     """What the peers' code printed, by case; facts about the case itself start with an underscore."""
     text = (shared / "oracles" / "loss-parity" / f"policy-{policy_name}" / file).read_text(encoding="utf-8")
     return {case: facts for case, facts in json.loads(text).items() if not case.startswith("_")}
+
+
+def units_of(method: ModuleType, settings: Any, forget: Any, retain: Any, alternate: Any = None) -> dict[str, int]:
+    """`units` of replies worked by hand; without alternates there are none."""
+    return method.units(Replies(forget, retain, alternate or empty(retain)), settings)
+
+
+def terms_of(
+    method: ModuleType, settings: Any, head: Any, forget: Any, retain: Any, alternate: Any = None
+) -> dict[str, Tensor]:
+    """The terms' sums of replies worked by hand, each of which enters the loss as it is."""
+    scale = dict.fromkeys(settings.weights, 1.0)
+    return method.loss(Replies(forget, retain, alternate or empty(retain)), head, settings, scale)

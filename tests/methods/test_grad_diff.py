@@ -8,7 +8,7 @@ import torch
 from palu.heads import ChunkedHead
 from palu.methods import grad_diff
 from palu.roles import COMMON, END, SENSITIVE
-from tests.methods.oracle import HEADS, by_hand, peer_batch, printed
+from tests.methods.oracle import HEADS, by_hand, peer_batch, printed, terms_of, units_of
 
 SETTINGS = [grad_diff.Settings(), grad_diff.Settings(forget_weight=0.3, retain_weight=2.0)]
 every_setting = pytest.mark.parametrize("settings", SETTINGS, ids=str)
@@ -49,8 +49,8 @@ def test_three_tokens_worked_by_hand():
     forget = by_hand([[0.0, 0, 0], [two, 0, 0], [two, 0, 0]], [COMMON, SENSITIVE, END], [2, 0, 1])
     retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
     settings = grad_diff.Settings()
-    assert grad_diff.units(forget, retain, settings) == {"forget": 3, "retain": 1}
-    terms = grad_diff.loss(forget, retain, ChunkedHead(torch.eye(3)), settings)
+    assert units_of(grad_diff, settings, forget, retain) == {"forget": 3, "retain": 1}
+    terms = terms_of(grad_diff, settings, ChunkedHead(torch.eye(3)), forget, retain)
     assert terms["forget"].item() == pytest.approx(-3.1780538)  # -ln 24
     assert terms["retain"].item() == pytest.approx(1.0986123)  # ln 3
     terms["forget"].backward()

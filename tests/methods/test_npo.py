@@ -9,7 +9,7 @@ from palu.errors import UserError
 from palu.heads import ChunkedHead
 from palu.methods import npo
 from palu.roles import COMMON, END, SENSITIVE
-from tests.methods.oracle import HEADS, by_hand, empty, peer_batch, printed
+from tests.methods.oracle import HEADS, by_hand, empty, peer_batch, printed, terms_of, units_of
 
 SETTINGS = [npo.Settings(), npo.Settings(beta=1.5, forget_weight=0.3, retain_weight=2.0)]
 every_setting = pytest.mark.parametrize("settings", SETTINGS, ids=str)
@@ -65,8 +65,8 @@ def test_three_tokens_worked_by_hand():
     )
     retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
     settings = npo.Settings()
-    assert npo.units(forget, retain, settings) == {"forget": 1, "retain": 1}
-    terms = npo.loss(forget, retain, ChunkedHead(torch.eye(3)), settings)
+    assert units_of(npo, settings, forget, retain) == {"forget": 1, "retain": 1}
+    terms = terms_of(npo, settings, ChunkedHead(torch.eye(3)), forget, retain)
     assert terms["forget"].item() == pytest.approx(26.265234)  # 20 ln(1 + e)
     assert terms["retain"].item() == pytest.approx(1.0986123)  # ln 3
     terms["forget"].backward()
@@ -77,7 +77,7 @@ def test_three_tokens_worked_by_hand():
 def test_a_reply_far_less_probable_than_the_references_gets_no_gradient():
     forget = by_hand([[0.0, 0.0]], [END], [0], reference_log_prob=torch.tensor([1e4]))
     retain = empty(by_hand([[0.0, 0.0]], [END], [0]))
-    terms = npo.loss(forget, retain, ChunkedHead(torch.eye(2)), npo.Settings())
+    terms = terms_of(npo, npo.Settings(), ChunkedHead(torch.eye(2)), forget, retain)
     sum(terms.values()).backward()
     assert [term.item() for term in terms.values()] == [0, 0]
     assert not forget.hidden.grad.any()

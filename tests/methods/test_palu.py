@@ -10,7 +10,17 @@ from palu.errors import UserError
 from palu.heads import ChunkedHead
 from palu.methods import palu
 from palu.roles import COMMON, END, SENSITIVE
-from tests.methods.oracle import FORGET_ROLES, HEADS, PeerBatch, by_hand, empty, peer_batch, printed
+from tests.methods.oracle import (
+    FORGET_ROLES,
+    HEADS,
+    PeerBatch,
+    by_hand,
+    empty,
+    peer_batch,
+    printed,
+    terms_of,
+    units_of,
+)
 
 SWITCHES = [
     {},
@@ -112,8 +122,8 @@ def three_tokens():
 def test_three_tokens_worked_by_hand():
     forget, retain, head = three_tokens()
     settings = settings_of({"top_k": 2})
-    assert palu.units(forget, retain, settings) == {"local": 1, "common": 2, "retain": 1}
-    terms = palu.loss(forget, retain, head, settings)
+    assert units_of(palu, settings, forget, retain) == {"local": 1, "common": 2, "retain": 1}
+    terms = terms_of(palu, settings, head, forget, retain)
     # c = 1: ((3 - 1)^2 + (0 - 1)^2) / 2
     assert terms["local"].item() == pytest.approx(2.5)
     # 1/3 ln(1/3 / 1/2) + 2/3 ln(1/3 / 1/4), and 0 at the end token
@@ -124,7 +134,7 @@ def test_three_tokens_worked_by_hand():
 @pytest.mark.parametrize(("detach_target", "gradient"), [(False, [5 / 3, -4 / 3, -1 / 3]), (True, [2.0, -1.0, 0.0])])
 def test_the_target_passes_gradient_on_unless_it_is_detached(detach_target, gradient):
     forget, retain, head = three_tokens()
-    palu.loss(forget, retain, head, settings_of({"top_k": 2, "detach_target": detach_target}))["local"].backward()
+    terms_of(palu, settings_of({"top_k": 2, "detach_target": detach_target}), head, forget, retain)["local"].backward()
     assert forget.hidden.grad[0].tolist() == pytest.approx(gradient)
     assert not forget.hidden.grad[1:].any()
 
@@ -133,9 +143,9 @@ def test_units_count_the_tokens_of_each_term(problem):
     runs = [4, 1, 2, 1]  # lengths of the runs in FORGET_ROLES
     assert sum(row.count(SENSITIVE) for row in FORGET_ROLES) == sum(runs)
     for first_n, local in ((1, 4), (2, 6), (3, 7), (4, 8), (None, 8)):
-        units = palu.units(problem.forget, problem.retain, settings_of({"first_n": first_n}))
+        units = units_of(palu, settings_of({"first_n": first_n}), problem.forget, problem.retain)
         assert units == {"local": local, "common": 7, "retain": 5}
-    assert "common" not in palu.units(problem.forget, problem.retain, settings_of({"common_constraint": "none"}))
+    assert "common" not in units_of(palu, settings_of({"common_constraint": "none"}), problem.forget, problem.retain)
 
 
 def test_sensitive_tokens_past_n_get_no_loss(problem):
@@ -152,8 +162,8 @@ def test_a_batch_without_initiating_tokens_gives_zero_with_a_gradient(problem, t
     weight = problem.weight.clone().requires_grad_()
     without = replace(problem, forget=empty(problem.forget), retain=empty(problem.retain), weight=weight)
     settings = settings_of({"target": target})
-    assert palu.units(without.forget, without.retain, settings) == {"local": 0, "common": 0, "retain": 0}
-    terms = palu.loss(without.forget, without.retain, without.head(), settings)
+    assert units_of(palu, settings, without.forget, without.retain) == {"local": 0, "common": 0, "retain": 0}
+    terms = terms_of(palu, settings, without.head(), without.forget, without.retain)
     assert [term.item() for term in terms.values()] == [0, 0, 0]
     sum(terms.values()).backward()
     assert not weight.grad.any()

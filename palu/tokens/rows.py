@@ -1,4 +1,4 @@
-"""From characters to token roles, and from rows of tokens to batches. The only room that knows both.
+"""From characters to token roles.
 
 A sequence is bos + prompt + reply + end token. Its tokens are cut by the character offsets that the tokenizer
 reports for the text prompt + reply tokenised as a whole: tokenising the two apart and counting gives other tokens
@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from palu import tables
@@ -230,72 +228,3 @@ def _row(
         uncovered_spans=uncovered,
         truncated_spans=cut,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """B rows padded on the right to T tokens, and the P positions that predict a reply or end token.
-
-    input_ids, attention_mask, position_ids: (B, T) int64. predict_index: (P,) int64 into the B*T flattened
-    positions; position t predicts token t + 1. position: (P,) int64, t within its own sequence, bos = 0.
-    target_ids: (P,) int64; role: (P,) int8 and span_offset: (P,) int16, of the predicted token.
-    row: (P,) int64, 0..B-1 in order. row_count: B. example_ids: B names.
-    """
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    position_ids: Tensor
-    predict_index: Tensor
-    position: Tensor
-    target_ids: Tensor
-    role: Tensor
-    span_offset: Tensor
-    row: Tensor
-    row_count: int
-    example_ids: list[str]
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors on `device`."""
-        moved: dict[str, Any] = {
-            key: value.to(device) if isinstance(value, Tensor) else value for key, value in vars(self).items()
-        }
-        return Batch(**moved)
-
-
-def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
-    """Pad `rows` on the right with `pad_id` and flatten their predicting positions, row after row."""
-    width = max(len(row) for row in rows)
-    input_ids = np.full((len(rows), width), pad_id, dtype=np.int64)
-    attention_mask = np.zeros((len(rows), width), dtype=np.int64)
-    for i, row in enumerate(rows):
-        input_ids[i, : len(row)] = row.input_ids
-        attention_mask[i, : len(row)] = 1
-    position = np.concatenate([np.arange(row.first_target, len(row)) - 1 for row in rows])
-    row_index = np.repeat(np.arange(len(rows)), [len(row) - row.first_target for row in rows])
-    return Batch(
-        input_ids=torch.from_numpy(input_ids),
-        attention_mask=torch.from_numpy(attention_mask),
-        position_ids=torch.arange(width).repeat(len(rows), 1),
-        predict_index=torch.from_numpy(row_index * width + position),
-        position=torch.from_numpy(position),
-        target_ids=torch.from_numpy(input_ids[row_index, position + 1]),
-        role=torch.from_numpy(np.concatenate([row.role[row.first_target :] for row in rows])),
-        span_offset=torch.from_numpy(np.concatenate([row.span_offset[row.first_target :] for row in rows])),
-        row=torch.from_numpy(row_index),
-        row_count=len(rows),
-        example_ids=[row.example_id for row in rows],
-    )
-
-
-def length_buckets(rows: Sequence[TokenRow], tokens_per_batch: int) -> list[list[int]]:
-    """Indices of `rows` in batches of like length, longest first, so that memory runs out at once or never.
-
-    A batch of b rows padded to its longest T has b * T <= tokens_per_batch; a longer row stands alone.
-    """
-    buckets: list[list[int]] = []
-    for i in sorted(range(len(rows)), key=lambda i: -len(rows[i])):
-        if buckets and (len(buckets[-1]) + 1) * len(rows[buckets[-1][0]]) <= tokens_per_batch:
-            buckets[-1].append(i)
-        else:
-            buckets.append([i])
-    return buckets

@@ -1,0 +1,18 @@
+"""From characters to token roles, and from rows of tokens to batches. The only room that knows both."""
+
+from palu.tokens.batches import Batch, Bins, Replies, collate, length_buckets, with_every_position
+from palu.tokens.rows import SpanCounts, TokenRow, count_spans, encode, read_spans
+
+__all__ = [
+    "Batch",
+    "Bins",
+    "Replies",
+    "SpanCounts",
+    "TokenRow",
+    "collate",
+    "count_spans",
+    "encode",
+    "length_buckets",
+    "read_spans",
+    "with_every_position",
+]
