@@ -14,8 +14,12 @@ import yaml
 from palu import __version__
 from palu.errors import UserError
 from palu.evaluation.settings import EvaluationSettings
+from palu.methods import METHODS
 from palu.models.settings import ModelSettings
 from palu.training.settings import FinetuneSettings, TrainingSettings
+
+# The parts whose rows are to be forgotten; `palu.tables`, which loads Arrow, has the same
+FORGET = "forget,validation"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,9 +74,22 @@ def tag(options: argparse.Namespace) -> None:
 
 
 def reference(options: argparse.Namespace) -> None:
-    from palu.reference.states import write_states
+    from palu.reference.states import Kept, write_states
 
-    write_states(options.model, options.examples, options.out, ModelSettings.parse(merged(options), "model"))
+    write_states(
+        model_folder=options.model,
+        examples_path=options.examples,
+        out=options.out,
+        settings=ModelSettings.parse(merged(options), "model"),
+        parts=options.parts.split(","),
+        kept=Kept(options.layer, hidden=not options.log_probs_only),
+    )
+
+
+def alternates(options: argparse.Namespace) -> None:
+    from palu.benchmarks.alternates import write_alternates
+
+    write_alternates(options.examples, options.refusals, options.count, options.out)
 
 
 def topk(options: argparse.Namespace) -> None:
@@ -92,6 +109,7 @@ def topk(options: argparse.Namespace) -> None:
 
 def unlearn(options: argparse.Namespace) -> None:
     from palu import methods
+    from palu.reference.cache import ReferencePaths
     from palu.training.unlearn import unlearn as run
 
     settings_class = methods.load(options.method, "--method").Settings
@@ -103,8 +121,14 @@ def unlearn(options: argparse.Namespace) -> None:
         model_settings=ModelSettings.parse(read_mapping(options.model_settings, "--model-settings"), "model"),
         examples_path=options.examples,
         spans_path=options.spans,
-        states_path=options.states,
-        topk_path=options.top_k_index,
+        reference_paths=ReferencePaths(
+            states=options.states,
+            topk=options.top_k_index,
+            retain_states=options.retain_states,
+            retain_layer_states=options.retain_layer_states,
+            alternates=options.alternate_states,
+        ),
+        alternates_path=options.alternates,
         method_name=options.method,
         method_settings=settings_class.parse(own, f"method {options.method}"),
         settings=TrainingSettings.parse(read_mapping(options.training, "--training") | shared, "training"),
@@ -243,15 +267,33 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, default=0)
     one = stage(tag, "mark the sensitive characters of replies", "examples", "out", optional=["gold"])
     one.add_argument("--tagger", required=True, help="a tagger: annotations, spacy")
-    one.add_argument("--parts", default="forget", help="parts of the examples to tag, with commas (default: forget)")
+    one.add_argument("--parts", default=FORGET, help=f"parts of the examples to tag, with commas (default: {FORGET})")
     one.add_argument("--processes", type=int, default=1)
-    stage(reference, "cache the frozen model's states at reply tokens", "model", "examples", "out")
+    one = stage(reference, "cache the frozen model's states at reply tokens", "model", "examples", "out")
+    one.add_argument("--parts", default=FORGET, help=f"parts of the examples, with commas (default: {FORGET})")
+    one.add_argument("--layer", type=int, help="keep the states after this block, 0 = the first (default: the last)")
+    one.add_argument(
+        "--log-probs-only", action="store_true", help="keep no states, only the tokens' log-probabilities"
+    )
+    one = stage(alternates, "draw refusals for the rows to forget", "examples", "refusals", "out")
+    one.add_argument("--count", type=int, required=True, help="refusals for each row")
     one = stage(topk, "index the frozen model's best tokens", "model", "states", "examples", "spans", "out")
     one.add_argument("--top-k", type=int, required=True)
     one = stage(
-        unlearn, "make a model forget", "model", "examples", "out", optional=["spans", "states", "top-k-index"]
+        unlearn,
+        "make a model forget",
+        *("model", "examples", "out"),
+        optional=[
+            "spans",
+            "states",
+            "top-k-index",
+            "retain-states",
+            "retain-layer-states",
+            "alternates",
+            "alternate-states",
+        ],
     )
-    one.add_argument("--method", required=True, help="a method: grad_diff, npo, palu; --set takes its settings")
+    one.add_argument("--method", required=True, help=f"{', '.join(METHODS)}; --set takes the method's settings")
     one.add_argument("--training", metavar="YAML", help="optimiser and schedule; --set takes these too")
     one.add_argument("--model-settings", metavar="YAML", help="template and length limit: a study's section `model`")
     one.add_argument("--seed", type=int, default=0)

@@ -21,6 +21,7 @@ from palu.evaluation.settings import EvaluationSettings
 from palu.files import canonical_json, text_digest
 from palu.methods.base import MethodSettings
 from palu.models import ModelSettings, model_key
+from palu.reference.settings import ReferenceSettings
 from palu.settings import Count, PositiveCount, Settings, unknown
 from palu.training.settings import FinetuneSettings, TrainingSettings
 
@@ -29,12 +30,6 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
 
 DEFAULT_STUDY = Path("config/demo.yaml")
-
-
-class ReferenceSettings(Settings):
-    """How much of the frozen reference's ranking is kept: every `top_k` of a method up to this re-runs nothing."""
-
-    top_k: PositiveCount = 5000
 
 
 class ReportSettings(Settings):

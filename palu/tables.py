@@ -256,9 +256,23 @@ def rows(path: Path, name: str, expected: Mapping[str, str] | None = None) -> li
     return found
 
 
+# The parts whose training rows are to be forgotten: those that are reported, and those on which a run is stopped.
+FORGET_PARTS = ("forget", "validation")
+
+
 def is_training_row(row: Mapping[str, Any]) -> bool:
     """Whether a row of `examples` is one that models are trained on: an original prompt with its original reply."""
     return bool(row["reply_kind"] == "original" and row["prompt_kind"] == "original")
+
+
+def alternate_id(example_id: str, index: int) -> str:
+    """The name of the index-th other reply to an example's prompt."""
+    return f"{example_id}~{index}"
+
+
+def answered_id(alternate: str) -> str:
+    """The example that an other reply answers: the inverse of `alternate_id`."""
+    return alternate.rpartition("~")[0]
 
 
 def content_digest(path: Path) -> str:

@@ -79,7 +79,7 @@ def test_a_missing_model_is_one_line_at_every_stage_that_loads_one(tmp_path, cap
     for stage in (
         ("reference", *common, "--out", tmp_path / "states.parquet"),
         ("infer", *common, "--out", tmp_path / "evaluation"),
-        ("unlearn", *common, "--method", "grad_diff", "--out", tmp_path / "run"),
+        ("unlearn", *common, "--method", "gd", "--out", tmp_path / "run"),
     ):
         status, error = run(capsys, *stage)
         assert status == 1

@@ -52,7 +52,7 @@ def test_equal_settings_share_a_path_and_different_ones_do_not():
     keys = [parse(methods={"npo": {"beta": beta}}).runs[0].key for beta in (0.1, 0.1, 0.2)]
     assert keys[0] == keys[1] != keys[2]
     swapped = [
-        parse(methods={"grad_diff": {"forget_weight": a, "retain_weight": b}}).runs[0].key
+        parse(methods={"gd": {"forget_weight": a, "retain_weight": b}}).runs[0].key
         for a, b in ((1.0, 2.0), (2.0, 1.0))
     ]
     assert swapped[0] != swapped[1]

@@ -11,9 +11,20 @@ if TYPE_CHECKING:
     from palu.methods.base import Method
 
 METHODS = {
-    "grad_diff": "palu.methods.grad_diff",
+    "ceu": "palu.methods.ceu",
+    "dpo": "palu.methods.dpo",
+    "etw": "palu.methods.etw",
+    "ga": "palu.methods.ga",
+    "gd": "palu.methods.gd",
     "npo": "palu.methods.npo",
     "palu": "palu.methods.palu",
+    "pdu": "palu.methods.pdu",
+    "rmu": "palu.methods.rmu",
+    "satimp": "palu.methods.satimp",
+    "simnpo": "palu.methods.simnpo",
+    "tpo": "palu.methods.tpo",
+    "undial": "palu.methods.undial",
+    "wga": "palu.methods.wga",
 }
 
 

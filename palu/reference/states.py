@@ -45,7 +45,7 @@ def write_states(
     examples_path: Path,
     out: Path,
     settings: models.ModelSettings,
-    parts: Sequence[str] = ("forget",),
+    parts: Sequence[str] = tables.FORGET_PARTS,
     kept: Kept = Kept(),
     device: str | None = None,
 ) -> None:

@@ -12,7 +12,7 @@ from palu.errors import UserError
 Example = Mapping[str, Any]
 
 # Role of a model -> the parts that it is never trained on.
-NEVER_SEEN = {"original": {"holdout"}, "retain": {"holdout", "forget"}}
+NEVER_SEEN = {"original": {"holdout"}, "retain": {"holdout", *tables.FORGET_PARTS}}
 
 
 class Examples:

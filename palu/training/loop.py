@@ -43,6 +43,10 @@ class Rows:
     pad_id: int
     alternates: Sequence[Sequence[TokenRow]] = ()
 
+    def whole(self) -> RowGroup:
+        """All rows, each item beside its first alternate."""
+        return RowGroup(list(self.items), list(self.partners), [choices[0] for choices in self.alternates])
+
     def group(self, chosen: StepRows) -> RowGroup:
         """The rows of these indices."""
         return RowGroup(

@@ -186,22 +186,12 @@ class UnlearnObjective(Objective):
             hidden, layer_hidden = models.hidden_and_layer_states(self.model, found, self.layer)
             layer_hidden = layer_hidden.index_select(0, found.predict_index)
         hidden = hidden.index_select(0, found.predict_index)
-        sizes = [len(part.target_ids) for part in batch.parts()]
-        none = [None] * len(sizes)
-        forget, retain, alternate = (
-            ReplyStates(
-                **_shared_fields(part),
-                hidden=part_hidden,
-                layer_hidden=part_layer,
-                **{name: fact.to(device) for name, fact in part_facts.items()},
-            )
-            for part, part_hidden, part_layer, part_facts in zip(
-                batch.parts(),
-                hidden.split(sizes),
-                none if layer_hidden is None else layer_hidden.split(sizes),
-                facts,
-                strict=True,
-            )
-        )
+        states, start = [], 0
+        for part, part_facts in zip(batch.parts(), facts, strict=True):
+            here = slice(start, start := start + len(part.target_ids))
+            own: dict[str, Any] = {name: fact.to(device) for name, fact in part_facts.items()}
+            if layer_hidden is not None:
+                own["layer_hidden"] = layer_hidden[here]
+            states.append(ReplyStates(**_shared_fields(part), hidden=hidden[here], **own))
         head = ChunkedHead(*models.output_head(self.model), self.reference_weight, self.reference_bias)
-        return self.method.loss(Replies(forget, retain, alternate), head, self.settings, scale)
+        return self.method.loss(Replies(*states), head, self.settings, scale)

@@ -13,7 +13,7 @@ from palu.errors import UserError
 from palu.methods.base import MethodSettings
 from palu.models import ModelSettings
 from palu.reference import reference_provenance
-from palu.reference.cache import ReferenceCache
+from palu.reference.cache import ReferencePaths, References
 from palu.roles import COMMON, END
 from palu.tokens import count_spans, encode, read_spans
 from palu.training import results
@@ -21,7 +21,7 @@ from palu.training.checkpoints import Checkpoints
 from palu.training.data import Examples, check_disjoint
 from palu.training.loop import Loop, Machine, Rows
 from palu.training.objective import UnlearnObjective, micro_batch
-from palu.training.plan import Plan, cut
+from palu.training.plan import Plan, RowGroup, cut
 from palu.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def unlearn(
     seed: int,
     out: Path,
     spans_path: Path | None = None,
-    states_path: Path | None = None,
-    topk_path: Path | None = None,
+    reference_paths: ReferencePaths | None = None,
+    alternates_path: Path | None = None,
     forget_part: str = "forget",
     retain_parts: Sequence[str] = ("retain",),
     keep_epochs: Collection[int] = (),
@@ -53,30 +53,47 @@ def unlearn(
 
     model_folder: the model that is to forget, which is also the method's frozen reference. model_settings: its
     template, length limit and dtype. spans_path: the sensitive spans, for a method that distinguishes tokens.
-    states_path, topk_path: cached facts of the reference, each needed only by a method whose `needs` name it.
+    reference_paths: cached facts of the reference, each needed only by a method whose `needs` name it.
+    alternates_path: other replies to the forget rows' prompts, an examples table of `palu.benchmarks.alternates`.
     checkpoint_folder: where an interrupted run keeps its state (default: `out`/.checkpoint).
     Raises UserError for bad inputs, a loss that is not finite and a full disk.
     """
     started_at = time.monotonic()
+    reference_paths = reference_paths or ReferencePaths()
     results.check_keep_epochs(keep_epochs, settings.epochs)
     if "top_k" in method_settings.needs and spans_path is None:
         raise UserError(f"method {method_name!r} acts on sensitive tokens, but no file of spans is given")
+    if method_settings.for_parity_only:
+        raise UserError(f"method {method_name!r}: its settings are for `palu loss`; allowed here: peer=false")
     tokenizer = models.load_tokenizer(model_folder)
     forget, retain = _encoded_rows(tokenizer, model_settings, examples_path, spans_path, forget_part, retain_parts)
+    alternates = []
+    if "alternates" in method_settings.needs:
+        alternates = _encoded_alternates(tokenizer, model_settings, alternates_path, forget)
     expected = reference_provenance(model_folder, model_settings)
-    reference = None
-    if method_settings.needs:
-        top_k = getattr(method_settings, "top_k", None)
-        reference = ReferenceCache(method_settings.needs, states_path, topk_path, expected, top_k)
+    reference = References(
+        method_settings.needs,
+        reference_paths,
+        expected,
+        getattr(method_settings, "top_k", None),
+        method_settings.reads_layer,
+    )
     # mixed precision keeps its weights in float32 and computes in bfloat16
     dtype = model_settings.dtype if settings.mixed_precision == "no" else "float32"
     model = models.load_model(model_folder, dtype)
     objective = UnlearnObjective(model, methods.load(method_name), method_settings, reference)
-    rows = Rows(forget, retain, cast(int, tokenizer.pad_token_id))
-    units, retain_units = _units(objective, forget, retain), _units(objective, [], retain)
+    rows = Rows(forget, retain, cast(int, tokenizer.pad_token_id), alternates)
+    units, retain_units = _units(objective, rows.whole()), _units(objective, RowGroup([], retain, []))
     _check_units(objective.weights, units, rows, f"{examples_path}: method {method_name!r}")
     reads_retain = any(weight and retain_units[term] for term, weight in objective.weights.items())
-    plan = Plan(seed, len(forget), len(retain) if reads_retain else 0, settings.batch_size, settings.epochs)
+    plan = Plan(
+        seed,
+        len(forget),
+        len(retain) if reads_retain else 0,
+        settings.batch_size,
+        settings.epochs,
+        len(alternates[0]) if alternates else 0,
+    )
     identity = {
         "stage": "unlearn",
         "seed": seed,
@@ -84,7 +101,8 @@ def unlearn(
         "settings": method_settings.model_dump(mode="json"),
         "training": settings.model_dump(mode="json"),
         "parts": {"forget": forget_part, "retain": list(retain_parts)},
-        "inputs": expected | _digests(examples=examples_path, spans=spans_path, states=states_path, topk=topk_path),
+        "inputs": expected
+        | _digests(examples=examples_path, spans=spans_path, alternate_rows=alternates_path, **vars(reference_paths)),
         "keep_epochs": sorted(keep_epochs),
         "versions": results.versions(),
     }
@@ -115,11 +133,31 @@ def _encoded_rows(
     return encoded, encode(retain, tokenizer, settings, settings.max_length)
 
 
-def _units(objective: UnlearnObjective, items: Sequence[TokenRow], partners: Sequence[TokenRow]) -> dict[str, int]:
+def _encoded_alternates(
+    tokenizer: PreTrainedTokenizerFast, settings: ModelSettings, path: Path | None, forget: Sequence[TokenRow]
+) -> list[list[TokenRow]]:
+    """The other replies of each forget row, as many for each. Raises UserError when one has none, or fewer."""
+    if path is None:
+        raise UserError("the method reads other replies to the forget rows' prompts, but no file of them is given")
+    rows = encode(tables.rows(path, "examples"), tokenizer, settings, settings.max_length)
+    found: dict[str, list[TokenRow]] = {}
+    for row in rows:
+        found.setdefault(tables.answered_id(row.example_id), []).append(row)
+    counts = {row.example_id: len(found.get(row.example_id, [])) for row in forget}
+    fewest = min(counts, key=lambda example_id: counts[example_id])
+    if not counts[fewest] or counts[fewest] < max(counts.values()):
+        raise UserError(
+            f"{path}: {counts[fewest]} other replies for example {fewest!r}; allowed: as many for every forget row, "
+            "at least 1: make it anew"
+        )
+    return [found[row.example_id] for row in forget]
+
+
+def _units(objective: UnlearnObjective, group: RowGroup) -> dict[str, int]:
     """The units of each term over these rows."""
     units = Counter(dict.fromkeys(objective.weights, 0))
-    for group in cut(items, partners, token_limit=2**20):
-        units.update(objective.units(micro_batch(group.items, group.partners, pad_id=0)))
+    for part in cut(group, token_limit=2**20, packed=True):
+        units.update(objective.units(micro_batch(part, pad_id=0, packed=True)))
     return dict(units)
 
 

@@ -38,11 +38,11 @@ MODELS: dict[str, dict[str, float]] = {
     "original": {"initiating": 0.93, "other": 0.96, "shift": -0.9, "rouge": 0.91, "utility": 0.812},
     "retain": {"initiating": 0.06, "other": 0.34, "shift": 0.0, "rouge": 0.31, "utility": 0.805},
     "palu": {"initiating": 0.07, "other": 0.88, "shift": 0.03, "rouge": 0.34, "utility": 0.794},
-    "grad_diff": {"initiating": 0.004, "other": 0.02, "shift": 0.7, "rouge": 0.09, "utility": 0.648},
+    "gd": {"initiating": 0.004, "other": 0.02, "shift": 0.7, "rouge": 0.09, "utility": 0.648},
     "npo": {"initiating": 0.19, "other": 0.45, "shift": 0.12, "rouge": 0.42, "utility": 0.781},
 }
 PARTS = ("retain", "real_authors", "world_facts")
-TERMS = {"palu": ("local", "common", "retain"), "grad_diff": ("forget", "retain"), "npo": ("npo", "retain")}
+TERMS = {"palu": ("local", "common", "retain"), "gd": ("forget", "retain"), "npo": ("npo", "retain")}
 FIRST_N = 2
 
 
@@ -187,7 +187,7 @@ class StudyBuilder:
         return {"epoch": epoch, "evaluation": self.evaluation(f"{folder}/epoch{epoch}", method, seed, weight)}
 
     def index(
-        self, seeds: int = 3, top_ks: tuple[int, ...] = (200,), rivals: tuple[str, ...] = ("grad_diff", "npo")
+        self, seeds: int = 3, top_ks: tuple[int, ...] = (200,), rivals: tuple[str, ...] = ("gd", "npo")
     ) -> dict[str, Any]:
         """Write everything and give the index."""
         self.tables()

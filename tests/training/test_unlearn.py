@@ -18,7 +18,7 @@ from palu.training.unlearn import unlearn
 OWN = {
     "palu": {"top_k": 20, "first_n": 2},
     "npo": {"beta": 0.5},
-    "grad_diff": {"forget_weight": 0.1},
+    "gd": {"forget_weight": 0.1},
 }
 
 
@@ -121,7 +121,7 @@ def test_a_method_that_needs_no_reference_opens_none(
         raise AssertionError("the reference was opened")
 
     monkeypatch.setattr(room, "ReferenceCache", refuse)
-    run(world, tmp_path, "grad_diff", states_path=None, topk_path=None, spans_path=None)
+    run(world, tmp_path, "gd", states_path=None, topk_path=None, spans_path=None)
     assert (tmp_path / "run.json").is_file()
 
 
@@ -135,7 +135,7 @@ def test_the_model_of_a_kept_epoch_is_that_of_a_run_that_ends_there(world: Any, 
 
 
 def test_without_a_weight_on_the_retain_term_no_retain_row_is_needed(world: Any, tmp_path: Path) -> None:
-    rows = run(world, tmp_path, "grad_diff", own={"retain_weight": 0}, retain_parts=["absent"])
+    rows = run(world, tmp_path, "gd", own={"retain_weight": 0}, retain_parts=["absent"])
     assert set(by_term(rows, "unit_count")["retain"]) == {0}
 
 
@@ -175,4 +175,4 @@ def test_a_text_to_forget_and_to_retain_is_refused(world: Any, tmp_path: Path) -
     twin = rows[1] | {"example_id": "retain/00009/original/0", "part": "retain"}
     tables.write(tmp_path / "examples.parquet", "examples", [*rows, twin], {})
     with pytest.raises(UserError, match=r"'forget/00001/original/0'.*'retain/00009/original/0'.*are the same text"):
-        run(world, tmp_path / "out", "grad_diff", examples_path=tmp_path / "examples.parquet")
+        run(world, tmp_path / "out", "gd", examples_path=tmp_path / "examples.parquet")

@@ -71,7 +71,7 @@ def test_two_swapped_values_are_noticed(project, study):
 
 
 def test_a_new_method_adds_its_own_jobs_only(project, study):
-    study["methods"]["grad_diff"] = {}
+    study["methods"]["gd"] = {}
     assert project.planned(study) == OTHER_SETTINGS
 
 

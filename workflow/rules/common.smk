@@ -61,6 +61,8 @@ wildcard_constraints:
     method=r"[\w.-]+",
     settings="[0-9a-f]{8}",
     evaluation="[0-9a-f]{8}",
+    alternates="[0-9a-f]{8}",
+    layer=r"\d+",
     seed=r"\d+",
     role="original|retain",
 
@@ -70,27 +72,34 @@ def run_folder(run):
     return f"{MODEL}/{run.method}/{run.key}/seed{run.seed}"
 
 
-def run_tags(wildcards):
-    """The spans that a localized run trains on; none for a method that reads no spans."""
-    tagger = RUNS[wildcards.method, wildcards.settings].tagger
-    return f"{SPLIT}/tags/{tagger.key}.parquet" if tagger else []
-
-
-def run_states(wildcards):
-    """The frozen reference's states, for a method that reads them or the log-probabilities stored with them."""
-    needs = RUNS[wildcards.method, wildcards.settings].settings.needs
-    return (
-        f"{MODEL}/reference/states.parquet" if needs & {"states", "log_probs"} else []
-    )
-
-
-def run_top_k(wildcards):
-    """The reference's top-K indices under the run's tagger, for a method that reads them."""
+def run_files(wildcards):
+    """What a run reads besides its model and rows: option of `palu unlearn` -> file, for what its method asks for."""
     run = RUNS[wildcards.method, wildcards.settings]
-    return (
-        f"{MODEL}/reference/{run.tagger.key}.topk.parquet"
-        if "top_k" in run.settings.needs
-        else []
+    settings, reference = run.settings, f"{MODEL}/reference"
+    tagger = run.tagger.key if run.tagger else ""
+    files = {"spans": f"{SPLIT}/tags/{tagger}.parquet"} if tagger else {}
+    if settings.needs & {"states", "log_probs"}:
+        files["states"] = f"{reference}/states.parquet"
+    if "top_k" in settings.needs:
+        files["top_k_index"] = f"{reference}/{tagger}.topk.parquet"
+    if "retain_states" in settings.needs:
+        files["retain_states"] = f"{reference}/states.retain.parquet"
+    if "retain_layer_states" in settings.needs:
+        files["retain_layer_states"] = (
+            f"{reference}/states.layer{settings.reads_layer}.parquet"
+        )
+    if "alternates" in settings.needs:
+        key = study.reference.alternates_key
+        files["alternates"] = f"{SPLIT}/alternates-{key}.parquet"
+        files["alternate_states"] = f"{reference}/alternates-{key}.parquet"
+    return files
+
+
+def run_file_options(wildcards):
+    """The same as options for the shell."""
+    return " ".join(
+        f"--{name.replace('_', '-')} {shlex.quote(path)}"
+        for name, path in run_files(wildcards).items()
     )
 
 

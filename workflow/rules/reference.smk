@@ -22,6 +22,100 @@ rule cache_states:
         " --out {output} > {log} 2>&1"
 
 
+rule cache_retain_states:
+    """The frozen original's last hidden state at every reply token of the retain set, for a KL retain term."""
+    input:
+        model="results/{benchmark}/{split}/{model}/original/model",
+        examples="data/{benchmark}/{split}.parquet",
+    output:
+        "results/{benchmark}/{split}/{model}/reference/states.retain.parquet",
+    log:
+        "logs/{benchmark}/{split}/{model}/cache_retain_states.log",
+    benchmark:
+        "logs/{benchmark}/{split}/{model}/cache_retain_states.benchmark.tsv"
+    conda:
+        "../envs/palu.yaml"
+    threads: 1
+    params:
+        model=canonical_json(study.model.model_dump(mode="json")),
+        code=code_digest("palu.reference.states"),
+    message:
+        "Cache the frozen reference's states of the retain rows"
+    shell:
+        "python -m palu reference --model {input.model} --settings {params.model:q} --examples {input.examples}"
+        " --parts retain --out {output} > {log} 2>&1"
+
+
+rule cache_layer_states:
+    """The frozen original's hidden state after one block at every reply token of the retain set."""
+    input:
+        model="results/{benchmark}/{split}/{model}/original/model",
+        examples="data/{benchmark}/{split}.parquet",
+    output:
+        "results/{benchmark}/{split}/{model}/reference/states.layer{layer}.parquet",
+    log:
+        "logs/{benchmark}/{split}/{model}/cache_layer{layer}_states.log",
+    benchmark:
+        "logs/{benchmark}/{split}/{model}/cache_layer{layer}_states.benchmark.tsv"
+    conda:
+        "../envs/palu.yaml"
+    threads: 1
+    params:
+        model=canonical_json(study.model.model_dump(mode="json")),
+        code=code_digest("palu.reference.states"),
+    message:
+        "Cache the frozen reference's states after block {wildcards.layer}"
+    shell:
+        "python -m palu reference --model {input.model} --settings {params.model:q} --examples {input.examples}"
+        " --parts retain --layer {wildcards.layer} --out {output} > {log} 2>&1"
+
+
+rule draw_alternates:
+    """A few refusals for every row to forget, out of the study's list."""
+    input:
+        examples="data/{benchmark}/{split}.parquet",
+        refusals=study.reference.refusals,
+    output:
+        "results/{benchmark}/{split}/alternates-{alternates}.parquet",
+    log:
+        "logs/{benchmark}/{split}/draw_alternates-{alternates}.log",
+    conda:
+        "../envs/palu.yaml"
+    threads: 1
+    params:
+        drawn=study.reference.alternates,
+        code=code_digest("palu.benchmarks.alternates"),
+    message:
+        "Draw {params.drawn} refusals for every row to forget"
+    shell:
+        "python -m palu alternates --examples {input.examples} --refusals {input.refusals:q} --count {params.drawn}"
+        " --out {output} > {log} 2>&1"
+
+
+rule cache_alternates:
+    """The frozen original's log-probability of every token of the drawn refusals."""
+    input:
+        model="results/{benchmark}/{split}/{model}/original/model",
+        examples="results/{benchmark}/{split}/alternates-{alternates}.parquet",
+    output:
+        "results/{benchmark}/{split}/{model}/reference/alternates-{alternates}.parquet",
+    log:
+        "logs/{benchmark}/{split}/{model}/cache_alternates-{alternates}.log",
+    benchmark:
+        "logs/{benchmark}/{split}/{model}/cache_alternates-{alternates}.benchmark.tsv"
+    conda:
+        "../envs/palu.yaml"
+    threads: 1
+    params:
+        model=canonical_json(study.model.model_dump(mode="json")),
+        code=code_digest("palu.reference.states"),
+    message:
+        "Cache the frozen reference's log-probabilities of refusals"
+    shell:
+        "python -m palu reference --model {input.model} --settings {params.model:q} --examples {input.examples}"
+        " --parts alternate --log-probs-only --out {output} > {log} 2>&1"
+
+
 rule index_top_k:
     """The frozen reference's best vocabulary indices at the sensitive positions, best first."""
     input:

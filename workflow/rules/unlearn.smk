@@ -1,11 +1,9 @@
 rule unlearn_model:
     """Make the original forget, by one method with one choice of settings and a seed."""
     input:
+        unpack(run_files),
         model="results/{benchmark}/{split}/{model}/original/model",
         examples="data/{benchmark}/{split}.parquet",
-        spans=run_tags,
-        states=run_states,
-        top_k=run_top_k,
     output:
         model=directory(
             "results/{benchmark}/{split}/{model}/{method}/{settings}/seed{seed}/model"
@@ -34,9 +32,7 @@ rule unlearn_model:
             RUNS[wildcards.method, wildcards.settings].values["training"]
         ),
         epochs=optional("--keep-epochs", ",".join(map(str, study.trajectory_epochs))),
-        spans=lambda wildcards, input: optional("--spans", input.spans),
-        states=lambda wildcards, input: optional("--states", input.states),
-        top_k=lambda wildcards, input: optional("--top-k-index", input.top_k),
+        files=run_file_options,
         code=lambda wildcards: code_digest(
             "palu.training.unlearn", methods.METHODS[wildcards.method]
         ),
@@ -44,6 +40,6 @@ rule unlearn_model:
         "Unlearn with {wildcards.method} ({wildcards.settings}, seed {wildcards.seed})"
     shell:
         "python -m palu unlearn --model {input.model} --model-settings {params.model:q} --examples {input.examples}"
-        " {params.spans} {params.states} {params.top_k} --method {wildcards.method} --settings {params.settings:q}"
+        " {params.files} --method {wildcards.method} --settings {params.settings:q}"
         " --training {params.training:q} --seed {wildcards.seed} {params.epochs}"
         " --out $(dirname {output.run}) > {log} 2>&1"
