@@ -42,10 +42,10 @@ def per_row(
 
     weight: d loss / d value, of each row or of all, where it is known; 0 and None give the row nothing beforehand.
     """
-    if isinstance(weight, float | int) and not weight:
-        weight = None
     if weight is not None:
         weight = torch.as_tensor(weight, dtype=result_dtype(projection.weight), device=h.device).expand(len(h))
+        # a sum that does not enter the loss is not reached by its backward pass
+        weight = weight if weight.any() else None
     # autocast would take the operations' sums to bfloat16
     with torch.autocast(h.device.type, enabled=False):
         return _apply(_PerRow, h, token, projection, operation, weight, *rows)

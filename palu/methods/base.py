@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
+from palu.roles import COMMON, END, SENSITIVE
 from palu.settings import Settings
 
 if TYPE_CHECKING:
@@ -191,6 +192,11 @@ class Method(Protocol):
         where it has no weight or no unit. The sums are returned without it; it is for the `weight` of the head's
         operations.
         """
+
+
+def in_reply(replies: ReplyPositions) -> Tensor:
+    """(P,) bool: the position predicts a token of the reply or its end, which without `for_parity_only` all do."""
+    return (replies.role == COMMON) | (replies.role == SENSITIVE) | (replies.role == END)
 
 
 def nll_sum(states: ReplyStates, head: Head, scale: float) -> Tensor:

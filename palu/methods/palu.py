@@ -10,6 +10,9 @@ I_init holds the first N tokens of every run of sensitive reply tokens: once the
 not reached. Common are the reply tokens outside every run, and the end token. Sensitive tokens past N get no loss.
 c_t is the mean of the current z_t over the whole vocabulary, with gradient. Paper and code differ in the direction of
 the KL; the default is the code's. The paper's alpha weighs both L_common and L_retain: here each has a weight.
+
+With `entropy_weighting`, which is not in the paper, each L_local(t) is multiplied by its weight of
+`palu.methods.entropy`, the n weighted tokens of a reply being those whose positions are in I_init.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from palu.methods.base import Head, MethodSettings, Replies, ReplyPositions, ReplyStates, nll_sum
+from palu.methods.base import Head, Replies, ReplyPositions, ReplyStates, nll_sum
+from palu.methods.entropy import EntropyWeighting, token_weights
 from palu.roles import COMMON, END, SENSITIVE
 from palu.settings import NonNegativeNumber, PositiveCount
 
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Settings(MethodSettings):
+class Settings(EntropyWeighting):
     """The switches of PALU; the defaults are the authors' code.
 
     first_n: N, null = the whole run. top_k: K, clipped to the vocabulary. target: what the K logits are drawn to:
@@ -91,7 +95,7 @@ def common(replies: ReplyPositions) -> Tensor:
 
 
 def local_loss(forget: ReplyStates, head: Head, settings: Settings) -> Tensor:
-    """L_local of each initiating position, (I,)."""
+    """L_local of each initiating position, weighted where the settings say so, (I,)."""
     assert forget.reference_top_k is not None, "the method's needs name top_k"
     chosen = initiating(forget, settings.first_n)
     h = forget.hidden[chosen]
@@ -100,7 +104,11 @@ def local_loss(forget: ReplyStates, head: Head, settings: Settings) -> Tensor:
     target = target_logit(h, z, head, settings.target)
     if settings.detach_target:
         target = target.detach()
-    return (z - target[:, None]).square().mean(-1)
+    distance = (z - target[:, None]).square().mean(-1)
+    if settings.entropy_weighting:
+        row, temperature = forget.row[chosen], settings.entropy_temperature
+        distance = distance * token_weights(head, h, row, forget.row_count, temperature)
+    return distance
 
 
 def target_logit(h: Tensor, z: Tensor, head: Head, target: str) -> Tensor:

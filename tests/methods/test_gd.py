@@ -1,35 +1,47 @@
 """GradDiff against its equation, finite differences, other cuts of the step, a case by hand, and the peer's code."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from palu.heads import ChunkedHead
+from palu.errors import UserError
+from palu.heads import ChunkedHead, DenseHead
 from palu.methods import gd
-from palu.roles import COMMON, END, SENSITIVE
-from tests.methods.oracle import HEADS, by_hand, peer_batch, printed, terms_of, units_of
+from palu.roles import COMMON, END, PADDING, PROMPT, SENSITIVE
+from tests.methods import plain
+from tests.methods.oracle import HEADS, by_hand, empty, peer_batch, printed, terms_of, units_of
 
-SETTINGS = [gd.Settings(), gd.Settings(forget_weight=0.3, retain_weight=2.0)]
+SETTINGS = [
+    gd.Settings(),
+    gd.Settings(forget_weight=0.3, retain_weight=2.0),
+    gd.Settings(retain_loss="kl"),
+    gd.Settings(retain_loss="kl", forget_weight=0.3, retain_weight=2.0),
+]
 every_setting = pytest.mark.parametrize("settings", SETTINGS, ids=str)
 
 
-def mean_nll(problem, replies):
+def mean_kl(problem, replies):
+    """KL(p_ref || p_theta), the mean over tokens."""
+    reference = replace(problem, weight=problem.reference_weight, bias=problem.reference_bias)
     total = 0.0
-    for h, y in zip(replies.hidden.tolist(), replies.target_ids.tolist(), strict=True):
-        z = [
-            sum(w * x for w, x in zip(row, h, strict=True)) + b
-            for row, b in zip(problem.weight.tolist(), problem.bias.tolist(), strict=True)
-        ]
-        total -= z[y] - math.log(sum(math.exp(value) for value in z))
+    for h, reference_h in zip(replies.hidden.tolist(), replies.reference_hidden.tolist(), strict=True):
+        log_p = plain.log_softmax(plain.logits(problem, h))
+        log_q = plain.log_softmax(plain.logits(reference, reference_h))
+        total += sum(math.exp(q) * (q - p) for p, q in zip(log_p, log_q, strict=True))
     return total / len(replies.target_ids)
 
 
 @every_setting
 @pytest.mark.parametrize("head_class", HEADS)
 def test_the_loss_is_the_equation(problem, settings, head_class):
-    forget, retain = mean_nll(problem, problem.forget), mean_nll(problem, problem.retain)
-    expected = -settings.forget_weight * forget + settings.retain_weight * retain
+    forget = plain.mean(plain.log_probs(problem, problem.forget))
+    if settings.retain_loss == "kl":
+        retain = mean_kl(problem, problem.retain)
+    else:
+        retain = -plain.mean(plain.log_probs(problem, problem.retain))
+    expected = settings.forget_weight * forget + settings.retain_weight * retain
     assert problem.loss(gd, settings, head_class).item() == pytest.approx(expected, rel=1e-12)
 
 
@@ -56,6 +68,92 @@ def test_three_tokens_worked_by_hand():
     terms["forget"].backward()
     # descent on the log-probability lowers the token's own logit: gradient = one-hot - p
     assert forget.hidden.grad[1].tolist() == pytest.approx([0.5, -0.25, -0.25])
+
+
+def test_the_kl_of_three_tokens_worked_by_hand():
+    # the reference: 1/2, 1/4, 1/4; the policy: thirds, then the same as the reference
+    two = math.log(2)
+    retain = by_hand(
+        [[0.0, 0, 0], [two, 0, 0]], [COMMON, END], [2, 0], reference_hidden=torch.tensor([[two, 0, 0], [two, 0, 0]])
+    )
+    forget = by_hand([[0.0, 0, 0]], [END], [0])
+    settings = gd.Settings(retain_loss="kl")
+    assert units_of(gd, settings, forget, retain) == {"forget": 1, "retain": 2}
+    terms = terms_of(gd, settings, ChunkedHead(torch.eye(3), None, torch.eye(3)), forget, retain)
+    # 1/2 ln(3/2) + 1/2 ln(3/4)
+    assert terms["retain"].item() == pytest.approx(0.0588915, rel=1e-5)
+    terms["retain"].backward()
+    assert retain.hidden.grad[0].tolist() == pytest.approx([-1 / 6, 1 / 12, 1 / 12], rel=1e-5)  # p_theta - p_ref
+    assert retain.hidden.grad[1].tolist() == pytest.approx([0, 0, 0], abs=1e-7)
+
+
+def padded_rows():
+    """Forget and retain rows of a padded batch: a prompt token, two reply tokens and two places of padding."""
+    roles = [PROMPT, COMMON, END, PADDING, PADDING]
+    made = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 3, generator=made).tolist()
+    reference = torch.randn(5, 3, generator=made)
+    forget = by_hand(logits[0], roles, [1, 2, 0, 0, 0])
+    retain = by_hand(logits[1], roles, [0, 0, 1, 2, 2], reference_hidden=reference)
+    return forget, retain, DenseHead(torch.eye(3), None, torch.eye(3))
+
+
+def reply_only(states):
+    rows = {key: value[1:3] for key, value in vars(states).items() if isinstance(value, torch.Tensor)}
+    return replace(states, **rows)
+
+
+def test_the_peers_kl_runs_over_prompt_and_padding_its_forget_term_over_reply_tokens():
+    forget, retain, head = padded_rows()
+    settings = gd.Settings(retain_loss="kl", peer=True)
+    assert units_of(gd, settings, forget, retain) == {"forget": 2, "retain": 5}
+    terms = terms_of(gd, settings, head, forget, retain)
+    assert terms["forget"] == head.log_prob(forget.hidden[1:3], forget.target_ids[1:3]).sum()
+    assert terms["retain"] == head.kl(retain.hidden, retain.reference_hidden, "reference_policy").sum()
+    sum(terms.values()).backward()
+    assert forget.hidden.grad.any(-1).tolist() == [False, True, True, False, False]
+    assert retain.hidden.grad.any(-1).all()
+
+
+def test_the_peers_nll_runs_over_reply_tokens():
+    forget, retain, head = padded_rows()
+    settings = gd.Settings(peer=True)
+    assert units_of(gd, settings, forget, retain) == {"forget": 2, "retain": 2}
+    found = terms_of(gd, settings, head, forget, retain)
+    expected = terms_of(gd, gd.Settings(), head, reply_only(forget), reply_only(retain))
+    assert found == expected
+
+
+def test_where_all_positions_are_of_replies_the_peer_agrees(problem):
+    for retain_loss in ("nll", "kl"):
+        losses = [problem.loss(gd, gd.Settings(retain_loss=retain_loss, peer=peer)).item() for peer in (False, True)]
+        assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("retain_loss", ["nll", "kl"])
+@pytest.mark.parametrize("peer", [False, True])
+def test_no_reply_at_all_gives_zero_with_a_gradient(problem, retain_loss, peer):
+    weight = problem.weight.clone().requires_grad_()
+    settings = gd.Settings(retain_loss=retain_loss, peer=peer)
+    none = empty(problem.forget), empty(problem.retain)
+    terms = terms_of(gd, settings, replace(problem, weight=weight).head(), *none)
+    assert units_of(gd, settings, *none) == {"forget": 0, "retain": 0}
+    assert [term.item() for term in terms.values()] == [0, 0]
+    sum(terms.values()).backward()
+    assert not weight.grad.any()
+
+
+def test_what_is_read_of_the_reference_follows_from_the_retain_loss():
+    assert gd.Settings().needs == frozenset()
+    assert gd.Settings(retain_loss="kl").needs == {"retain_states"}
+    assert not gd.Settings(retain_loss="kl").for_parity_only
+    assert gd.Settings(retain_loss="kl", peer=True).for_parity_only
+
+
+@pytest.mark.parametrize(("key", "value"), [("retain_loss", "KL"), ("peer", "yes"), ("forget_weight", -1)])
+def test_settings_outside_their_range_are_refused_by_name(key, value):
+    with pytest.raises(UserError, match=key):
+        gd.Settings.parse({key: value}, "methods.gd")
 
 
 def test_the_peers_numbers_are_reproduced(shared):

@@ -9,10 +9,12 @@ from palu.errors import UserError
 from palu.heads import ChunkedHead
 from palu.methods import npo
 from palu.roles import COMMON, END, SENSITIVE
+from tests.methods import plain
 from tests.methods.oracle import HEADS, by_hand, empty, peer_batch, printed, terms_of, units_of
 
 SETTINGS = [npo.Settings(), npo.Settings(beta=1.5, forget_weight=0.3, retain_weight=2.0)]
 every_setting = pytest.mark.parametrize("settings", SETTINGS, ids=str)
+WEIGHTED = npo.Settings(entropy_weighting=True, entropy_temperature=0.7, beta=0.5)
 
 
 def plain_loops(problem, settings):
@@ -72,6 +74,43 @@ def test_three_tokens_worked_by_hand():
     terms["forget"].backward()
     # 2 sigma(1) = 1.4621172 times one-hot - p
     assert forget.hidden.grad[1].tolist() == pytest.approx([0.7310586, -0.3655293, -0.3655293])
+
+
+@pytest.mark.parametrize("head_class", HEADS)
+def test_entropy_weights_multiply_each_tokens_log_ratio(problem, head_class):
+    forget = problem.forget
+    weights = plain.entropy_weights(problem, forget, WEIGHTED.entropy_temperature)
+    tokens = zip(weights, plain.log_probs(problem, forget), forget.reference_log_prob.tolist(), strict=True)
+    rows = plain.by_row(forget, [w * (log_prob - reference) for w, log_prob, reference in tokens])
+    expected = plain.mean(2 / WEIGHTED.beta * math.log(1 + math.exp(WEIGHTED.beta * sum(row))) for row in rows)
+    expected -= plain.mean(plain.log_probs(problem, problem.retain))
+    assert problem.loss(npo, WEIGHTED, head_class).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_with_entropy_weights_held_gradients_are_those_of_finite_differences(problem, monkeypatch):
+    plain.hold_weights(monkeypatch, npo, lambda: problem.loss(npo, WEIGHTED))
+    assert problem.gradients_hold(npo, WEIGHTED)
+
+
+def test_with_entropy_weights_too_padding_and_micro_batches_change_nothing(small_world):
+    small_world.cuts_agree(npo, WEIGHTED)
+
+
+def test_three_weighted_tokens_worked_by_hand():
+    # entropies ln 3, 0, ln 3: weights 3/2, 0, 3/2; log ratios 1, whatever, 5
+    forget = by_hand(
+        [[0.0, 0, 0], [1000.0, 0, 0], [0.0, 0, 0]],
+        [COMMON, SENSITIVE, END],
+        [2, 0, 1],
+        reference_log_prob=torch.tensor([-1.0 - math.log(3), -7.0, -5.0 - math.log(3)]),
+    )
+    retain = empty(by_hand([[0.0, 0.0, 0.0]], [END], [1]))
+    terms = terms_of(npo, npo.Settings(entropy_weighting=True), ChunkedHead(torch.eye(3)), forget, retain)
+    assert terms["forget"].item() == pytest.approx(20 * math.log(1 + math.exp(0.9)))
+    terms["forget"].backward()
+    # 3/2 * 2 sigma(0.9) = 2.1328485 times one-hot - p
+    assert forget.hidden.grad[0].tolist() == pytest.approx([-0.7109495, -0.7109495, 1.4218990])
+    assert not forget.hidden.grad[1].any()
 
 
 def test_a_reply_far_less_probable_than_the_references_gets_no_gradient():

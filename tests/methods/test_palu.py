@@ -10,6 +10,7 @@ from palu.errors import UserError
 from palu.heads import ChunkedHead
 from palu.methods import palu
 from palu.roles import COMMON, END, SENSITIVE
+from tests.methods import plain
 from tests.methods.oracle import (
     FORGET_ROLES,
     HEADS,
@@ -137,6 +138,57 @@ def test_the_target_passes_gradient_on_unless_it_is_detached(detach_target, grad
     terms_of(palu, settings_of({"top_k": 2, "detach_target": detach_target}), head, forget, retain)["local"].backward()
     assert forget.hidden.grad[0].tolist() == pytest.approx(gradient)
     assert not forget.hidden.grad[1:].any()
+
+
+WEIGHTED = [{"entropy_weighting": True}, {"entropy_weighting": True, "entropy_temperature": 0.7, "first_n": None}]
+every_weighting = pytest.mark.parametrize("switches", WEIGHTED, ids=str)
+
+
+@every_weighting
+@pytest.mark.parametrize("head_class", HEADS)
+def test_entropy_weights_multiply_the_local_loss_of_each_initiating_token(problem, switches, head_class):
+    settings = settings_of(switches)
+    forget = problem.forget
+    chosen = palu.initiating(forget, settings.first_n).nonzero()[:, 0].tolist()
+    weights = plain.entropy_weights(problem, forget, settings.entropy_temperature, chosen)
+    local = palu.local_loss(forget, problem.head(), settings_of({**switches, "entropy_weighting": False})).tolist()
+    expected = sum(w * value for w, value in zip(weights, local, strict=True))
+    terms = terms_of(palu, settings, problem.head(head_class), forget, problem.retain)
+    assert terms["local"].item() == pytest.approx(expected, rel=1e-12)
+    assert terms["local"].item() != pytest.approx(sum(local), rel=1e-3)
+    assert units_of(palu, settings, forget, problem.retain)["local"] == len(local)
+    others = terms_of(palu, settings_of({}), problem.head(head_class), forget, problem.retain)
+    assert [terms[name].item() for name in ("common", "retain")] == [others[n].item() for n in ("common", "retain")]
+
+
+@every_weighting
+def test_with_entropy_weights_held_gradients_are_those_of_finite_differences(problem, switches, monkeypatch):
+    settings = settings_of(switches)
+    plain.hold_weights(monkeypatch, palu, lambda: problem.loss(palu, settings))
+    assert problem.gradients_hold(palu, settings)
+
+
+@every_weighting
+def test_with_entropy_weights_too_padding_and_micro_batches_change_nothing(small_world, switches):
+    small_world.cuts_agree(palu, settings_of(switches))
+
+
+def test_two_weighted_tokens_worked_by_hand():
+    # z = (ln 2, 0, 0) and (0, 0, 0) have entropies 3/2 ln 2 and ln 3; the common token between them has no weight
+    two = math.log(2)
+    forget = by_hand(
+        [[two, 0.0, 0.0], [9.0, 9.0, 9.0], [0.0, 0.0, 0.0], [0.0, 0.0, 5.0]],
+        [SENSITIVE, COMMON, SENSITIVE, END],
+        [0, 1, 0, 2],
+        reference_top_k=torch.tensor([[0, 1], [0, 1]]),
+    )
+    retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
+    settings = settings_of({"entropy_weighting": True, "common_constraint": "none", "top_k": 1, "target": "zero"})
+    local = terms_of(palu, settings, ChunkedHead(torch.eye(3)), forget, retain)["local"]
+    weight = 2 * 1.5 * two / (1.5 * two + math.log(3))
+    assert local.item() == pytest.approx(weight * two**2)
+    local.backward()
+    assert forget.hidden.grad[0].tolist() == pytest.approx([2 * weight * two, 0, 0])
 
 
 def test_units_count_the_tokens_of_each_term(problem):
