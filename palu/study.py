@@ -23,7 +23,7 @@ from palu.methods.base import MethodSettings
 from palu.models import ModelSettings, model_key
 from palu.reference.settings import ReferenceSettings
 from palu.settings import Count, PositiveCount, Settings, unknown
-from palu.training.settings import FinetuneSettings, TrainingSettings
+from palu.training.settings import FinetuneSettings, MachineSettings, TrainingSettings
 
 # Names become folders: no separator, no leading dot, nothing that a shell or a browser would read.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -52,6 +52,7 @@ class Sections(Settings):
     finetune: dict[str, Any] = Field(default_factory=dict)
     evaluation: dict[str, Any] = Field(default_factory=dict)
     report: dict[str, Any] = Field(default_factory=dict)
+    machine: dict[str, Any] = Field(default_factory=dict)
     seeds: list[Count] = Field(default_factory=lambda: [0])
     trajectory_epochs: list[PositiveCount] = Field(default_factory=list)
 
@@ -121,6 +122,7 @@ class Study:
     reference: ReferenceSettings
     evaluation: EvaluationSettings
     report: ReportSettings
+    machine: MachineSettings
     trajectory_epochs: tuple[int, ...]
 
     @classmethod
@@ -159,6 +161,7 @@ class Study:
             reference=reference,
             evaluation=evaluation,
             report=ReportSettings.parse(sections.report, f"{place}: report"),
+            machine=MachineSettings.parse(sections.machine, f"{place}: machine"),
             trajectory_epochs=tuple(sorted(epochs)),
         )
 

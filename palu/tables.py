@@ -257,7 +257,8 @@ def rows(path: Path, name: str, expected: Mapping[str, str] | None = None) -> li
 
 
 # The parts whose training rows are to be forgotten: those that are reported, and those on which a run is stopped.
-FORGET_PARTS = ("forget", "validation")
+VALIDATION = "validation"
+FORGET_PARTS = ("forget", VALIDATION)
 
 
 def is_training_row(row: Mapping[str, Any]) -> bool:

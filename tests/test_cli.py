@@ -5,6 +5,7 @@ import json
 import pytest
 
 from palu import cli, tables
+from palu.cli import values
 from palu.errors import UserError
 
 
@@ -19,9 +20,9 @@ def test_settings_come_from_a_file_from_text_and_from_single_keys(tmp_path):
     parser = cli.parser()
     base = ["score", "--examples", "x", "--evaluation", "y"]
     options = parser.parse_args([*base, "--settings", str(path), "--set", "beta=0.1", "--set", "first_n=null"])
-    assert cli.merged(options) == {"beta": 0.1, "forget_weight": 2.0, "first_n": None}
+    assert values.merged(options) == {"beta": 0.1, "forget_weight": 2.0, "first_n": None}
     options = parser.parse_args([*base, "--settings", '{"beta": 3}'])
-    assert cli.merged(options) == {"beta": 3}
+    assert values.merged(options) == {"beta": 3}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_settings_come_from_a_file_from_text_and_from_single_keys(tmp_path):
 )
 def test_unreadable_settings_are_one_line(text, message):
     with pytest.raises(UserError) as caught:
-        cli.read_mapping(text, "--settings")
+        values.read_mapping(text, "--settings")
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
@@ -42,7 +43,7 @@ def test_unreadable_settings_are_one_line(text, message):
 @pytest.mark.parametrize("pair", ["beta", "=1", "beta=[1"])
 def test_a_broken_assignment_is_refused(pair):
     with pytest.raises(UserError, match="--set"):
-        cli.assignments([pair])
+        values.assignments([pair])
 
 
 def test_a_users_mistake_is_one_line_and_exit_status_1(tmp_path, capsys):
@@ -101,6 +102,56 @@ def test_a_methods_settings_and_the_optimisers_share_set(tmp_path, capsys, monke
     assert seen["method_settings"].beta == 0.5
     assert (seen["settings"].epochs, seen["settings"].learning_rate) == (3, 0.1)
     assert seen["keep_epochs"] == [1, 2]
+
+
+def test_every_file_of_the_reference_reaches_the_training_under_its_name(tmp_path, capsys, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("palu.training.unlearn.unlearn", lambda **arguments: seen.update(arguments))
+    options = {
+        "spans": "spans",
+        "states": "states",
+        "top-k-index": "topk",
+        "retain-states": "retain_states",
+        "retain-layer-states": "retain_layer_states",
+        "alternate-states": "alternates",
+        "alternates": "rows",
+    }
+    files = [part for option, name in options.items() for part in (f"--{option}", tmp_path / name)]
+    common = ("--model", tmp_path, "--examples", tmp_path, "--out", tmp_path, "--method", "npo")
+    assert run(capsys, "unlearn", *common, *files)[0] == 0
+    assert seen["spans_path"] == tmp_path / "spans"
+    assert seen["alternates_path"] == tmp_path / "rows"
+    paths = vars(seen["reference_paths"])
+    assert paths == {name: tmp_path / name for name in paths}
+    assert run(capsys, "unlearn", *common)[0] == 0
+    assert set(vars(seen["reference_paths"]).values()) == {seen["alternates_path"]} == {None}
+
+
+def test_what_is_kept_of_the_reference_is_an_option(tmp_path, capsys, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("palu.reference.states.write_states", lambda **arguments: seen.update(arguments))
+    common = ("reference", "--model", tmp_path, "--examples", tmp_path, "--out", tmp_path)
+    for more, parts, layer, hidden in (
+        ((), ["forget", "validation"], None, True),
+        (("--parts", "retain", "--layer", "3"), ["retain"], 3, True),
+        (("--parts", "alternate", "--log-probs-only"), ["alternate"], None, False),
+    ):
+        assert run(capsys, *common, *more)[0] == 0
+        assert (seen["parts"], seen["kept"].layer, seen["kept"].hidden) == (parts, layer, hidden)
+
+
+def test_refusals_are_drawn_by_a_command(tmp_path, capsys):
+    examples, out = tmp_path / "rows.parquet", tmp_path / "alternates.parquet"
+    run(capsys, "benchmark", "--name", "demo", "--set", "people=8", "--set", "forget_people=1", "--out", examples,
+        "--gold-out", tmp_path / "gold.parquet")  # fmt: skip
+    (tmp_path / "refusals.txt").write_text("No.\nWho knows?\n", encoding="utf-8")
+    common = ("--examples", examples, "--refusals", tmp_path / "refusals.txt", "--out", out)
+    assert run(capsys, "alternates", *common, "--count", "2") == (0, "")
+    # sixteen questions about one person
+    assert len(tables.rows(out, "examples")) == 32
+    status, error = run(capsys, "alternates", *common, "--count", "3")
+    assert (status, error.count("\n")) == (1, 1)
+    assert "3 replies are asked for; allowed: up to 2, as it holds" in error
 
 
 def test_a_published_log_is_aggregated_without_a_model(shared, tmp_path, capsys):

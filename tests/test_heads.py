@@ -1,5 +1,6 @@
 """ChunkedHead against DenseHead, against finite differences, and against its promise never to hold P x V numbers."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -32,6 +33,16 @@ class Inputs:
         return self.reference_weight, self.reference_bias
 
 
+def row_weights(values: torch.Tensor) -> torch.Tensor:
+    """What `value_and_gradients` multiplies the values by, (P,) or (P, K)."""
+    return torch.linspace(-1, 2, values.numel(), dtype=values.dtype).view(values.shape)
+
+
+def given(x: Inputs) -> torch.Tensor:
+    """The weights of P values, to be told beforehand."""
+    return row_weights(x.target_ids.to(torch.float64 if x.h.dtype == torch.float64 else torch.float32))
+
+
 OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {
     "log_prob": lambda head, h, x: head.log_prob(h, x.target_ids),
     "logits_at_gathered": lambda head, h, x: head.logits_at(h, x.one_id),
@@ -39,10 +50,27 @@ OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {
     "mean_logit": lambda head, h, _: head.mean_logit(h),
     "log_normalizer": lambda head, h, _: head.log_normalizer(h),
     "entropy": lambda head, h, _: head.entropy(h),
+    "entropy_at_a_temperature": lambda head, h, _: head.entropy(h, 2.5),
+    "entropy_below_temperature_1": lambda head, h, _: head.entropy(h, temperature=0.4),
     "max_logit": lambda head, h, _: head.max_logit(h),
     "kl_policy_reference": lambda head, h, x: head.kl(h, x.reference_h, "policy_reference"),
     "kl_reference_policy": lambda head, h, x: head.kl(h, x.reference_h, "reference_policy"),
+    "cross_entropy_to_reference": lambda head, h, x: head.cross_entropy_to_reference(
+        h, x.reference_h, x.target_ids, 3.0
+    ),
+    "cross_entropy_without": lambda head, h, x: head.cross_entropy_without(h, x.target_ids),
 }
+# The same with the weights of their values told beforehand: those that `value_and_gradients` uses
+WEIGHTED: dict[str, Callable[..., torch.Tensor]] = {
+    "log_prob": lambda head, h, x: head.log_prob(h, x.target_ids, given(x)),
+    "kl_policy_reference": lambda head, h, x: head.kl(h, x.reference_h, "policy_reference", given(x)),
+    "kl_reference_policy": lambda head, h, x: head.kl(h, x.reference_h, "reference_policy", given(x)),
+    "cross_entropy_to_reference": lambda head, h, x: head.cross_entropy_to_reference(
+        h, x.reference_h, x.target_ids, 3.0, given(x)
+    ),
+    "cross_entropy_without": lambda head, h, x: head.cross_entropy_without(h, x.target_ids, given(x)),
+}
+OPERATIONS |= {f"{name}_weighted": operation for name, operation in WEIGHTED.items()}
 every_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 
 
@@ -50,8 +78,7 @@ def value_and_gradients(head_class, operation, inputs, **options):
     """The operation's values, and the gradients of a weighted sum of them in the states, the weight and the bias."""
     h, weight, bias = (tensor.clone().requires_grad_() for tensor in (inputs.h, inputs.weight, inputs.bias))
     value = operation(head_class(weight, bias, *inputs.reference(), **options), h, inputs)
-    row_weights = torch.linspace(-1, 2, value.numel(), dtype=value.dtype).view(value.shape)
-    (value * row_weights).sum().backward()
+    (value * row_weights(value)).sum().backward()
     return value.detach(), h.grad, weight.grad, bias.grad
 
 
@@ -66,7 +93,11 @@ def test_chunked_values_and_gradients_are_the_dense_ones(operation, chunk_rows):
         torch.testing.assert_close(ours, dense, rtol=1e-12, atol=1e-12)
 
 
-@every_operation
+# what it is compared with is held constant while its gradient is taken
+DIFFERENTIABLE = {name: operation for name, operation in OPERATIONS.items() if "cross_entropy_without" not in name}
+
+
+@pytest.mark.parametrize("operation", DIFFERENTIABLE.values(), ids=DIFFERENTIABLE)
 @pytest.mark.parametrize("biased", [True, False])
 def test_gradients_are_those_of_finite_differences(operation, biased):
     inputs = Inputs(torch.float64, positions=3)
@@ -75,7 +106,50 @@ def test_gradients_are_those_of_finite_differences(operation, biased):
         return operation(ChunkedHead(weight, bias if biased else None, *inputs.reference(), chunk_rows=2), h, inputs)
 
     parameters = tuple(tensor.requires_grad_() for tensor in (inputs.h, inputs.weight, inputs.bias))
-    assert torch.autograd.gradcheck(function, parameters, fast_mode=False)
+    # With weights told beforehand a second backward pass adds the same numbers in another order, and what the first
+    # one was not asked for (an output without a gradient) was computed all the same
+    told = operation in WEIGHTED.values()
+    assert torch.autograd.gradcheck(
+        function, parameters, fast_mode=False, nondet_tol=told * 1e-12, check_undefined_grad=not told
+    )
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_the_distribution_without_a_token_is_held_constant(biased):
+    inputs = Inputs(torch.float64)
+    bias = inputs.bias if biased else torch.zeros(V, dtype=torch.float64)
+    rest = (inputs.h @ inputs.weight.T + bias).scatter(-1, inputs.target_ids[:, None], -torch.inf).softmax(-1)
+
+    def frozen(h, weight, bias):
+        return -(rest * (h @ weight.T + bias).log_softmax(-1)).sum(-1)
+
+    parameters = [tensor.clone().requires_grad_() for tensor in (inputs.h, inputs.weight, bias)]
+    assert torch.autograd.gradcheck(frozen, parameters)
+    values = frozen(*parameters)
+    expected = torch.autograd.grad(values.sum(), parameters)
+    found = ChunkedHead(*parameters[1:], chunk_rows=3).cross_entropy_without(parameters[0], inputs.target_ids)
+    torch.testing.assert_close(found, values)
+    for ours, plain in zip(torch.autograd.grad(found.sum(), parameters), expected, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
+
+
+def test_the_new_operations_worked_by_hand():
+    # z = (ln 4, ln 2, 0), z_ref = (0, 0, ln 2); W is the identity
+    z = torch.tensor([[4.0, 2.0, 1.0]]).log()
+    reference_z = torch.tensor([[1.0, 1.0, 2.0]]).log()
+    log_p = torch.tensor([4 / 7, 2 / 7, 1 / 7]).log()
+    ids = torch.tensor([2])
+    for head_class in (ChunkedHead, DenseHead):
+        head = head_class(torch.eye(3), None, torch.eye(3))
+        # at temperature 1/2 p is (16, 4, 1) / 21
+        halved = torch.tensor([16 / 21, 4 / 21, 1 / 21])
+        assert head.entropy(z, 0.5).item() == pytest.approx(-(halved * halved.log()).sum().item())
+        # lowered by ln 2 the reference is uniform
+        value = head.cross_entropy_to_reference(z, reference_z, ids, math.log(2))
+        assert value.item() == pytest.approx(-log_p.mean().item())
+        # without token 2 p is (2/3, 1/3, 0)
+        value = head.cross_entropy_without(z, ids)
+        assert value.item() == pytest.approx(-(2 / 3 * log_p[0] + 1 / 3 * log_p[1]).item())
 
 
 @every_operation
@@ -100,6 +174,10 @@ def test_argmax_is_the_most_probable_token_of_policy_and_reference():
     assert torch.equal(heads[0].argmax(inputs.h), heads[1].argmax(inputs.h))
     assert torch.equal(heads[0].reference_argmax(inputs.h), heads[1].reference_argmax(inputs.h))
     assert not torch.equal(heads[1].argmax(inputs.h), heads[1].reference_argmax(inputs.h))
+    for ids in (inputs.one_id, inputs.several_ids):
+        found = [head.reference_logits_at(inputs.h.requires_grad_(), ids) for head in heads]
+        torch.testing.assert_close(*found)
+        assert not found[1].requires_grad
 
 
 def test_kl_of_a_model_with_itself_is_exactly_zero():
@@ -243,3 +321,7 @@ def test_an_unknown_direction_and_a_missing_reference_are_refused():
         ChunkedHead(inputs.weight, None, inputs.weight).kl(inputs.h, inputs.h, "sideways")
     with pytest.raises(ValueError, match="without a reference weight"):
         ChunkedHead(inputs.weight).kl(inputs.h, inputs.h, "policy_reference")
+    with pytest.raises(ValueError, match="without a reference weight"):
+        ChunkedHead(inputs.weight).cross_entropy_to_reference(inputs.h, inputs.h, inputs.target_ids, 1.0)
+    with pytest.raises(ValueError, match="without a reference weight"):
+        ChunkedHead(inputs.weight).reference_logits_at(inputs.h, inputs.one_id)

@@ -175,7 +175,7 @@ def test_hidden_states_of_a_padded_batch_are_those_of_each_row_alone(built):
     input_ids = torch.full((3, 9), 2)
     for i, row in enumerate(rows):
         input_ids[i, : len(row)] = row
-    batch = SimpleNamespace(input_ids=input_ids, position_ids=torch.arange(9).repeat(3, 1))
+    batch = SimpleNamespace(input_ids=input_ids, position_ids=torch.arange(9).repeat(3, 1), attention_mask=None)
     states = models.hidden_states(model, batch).view(3, 9, -1)
     for i, row in enumerate(rows):
         alone = model(input_ids=row[None], output_hidden_states=True).hidden_states[-1][0]

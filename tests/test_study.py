@@ -91,6 +91,12 @@ def test_the_only_tagger_is_the_default():
         ({"seeds": [1, 1]}, ["seeds", "1 stands twice"]),
         ({"seeds": ["1"]}, ["seeds.0", "'1'", "without quotes"]),
         ({"training": {"learning_rate": 0}}, ["training.learning_rate", "greater than 0"]),
+        ({"training": {"optimizer": "sgd"}}, ["training.optimizer", "'sgd'", "'paged_adamw_8bit'"]),
+        ({"training": {"lora": {"rnk": 8}}}, ["training.lora", "unknown key 'rnk' (did you mean 'rank'?)"]),
+        ({"training": {"lora": {"targets": []}}}, ["training.lora.targets", "names no layer", "all-linear"]),
+        ({"machine": {"micro_batch_tokens": 0}}, ["machine.micro_batch_tokens", "0", "greater than or equal to 1"]),
+        ({"machine": {"trackers": ["mlflow"]}}, ["machine.trackers.0", "'mlflow'", "'tensorboard' or 'wandb'"]),
+        ({"methods": {"npo": {"packed": False}}}, ["methods.npo", "unknown key 'packed'"]),
         ({"trajectory_epochs": [10]}, ["trajectory_epochs", "10", "allowed: 1 to 9"]),
         ({"evaluation": {"tagger": "x"}}, ["evaluation.tagger", "'x'", "gold, rules"]),
         ({"benchmark": "demo"}, ["benchmark", "'demo'"]),
@@ -123,6 +129,23 @@ def test_what_leaves_the_model_alone_leaves_its_path_alone():
     assert parse().model_key != parse(finetune={"epochs": 3}).model_key
     given = {"checkpoint": "owner/full"}
     assert parse(model=given).model_key == parse(model=given, finetune={"epochs": 3}).model_key
+
+
+def test_the_machine_leaves_every_path_and_description_alone():
+    plain, other = parse(), parse(machine={"micro_batch_tokens": 64, "gradient_checkpointing": True})
+    assert other.machine.micro_batch_tokens == 64
+    assert plain.description() == other.description()
+    assert [run.description() for run in plain.runs] == [run.description() for run in other.runs]
+    assert plain.model_key == other.model_key
+
+
+def test_an_adapter_is_part_of_a_run_and_can_be_one_value_of_a_grid():
+    study = parse(methods={"npo": {"lora": [None, {"rank": 4}]}})
+    assert [run.values["training"]["lora"] for run in study.runs] == [
+        None,
+        {"rank": 4, "alpha": 32.0, "targets": "all-linear"},
+    ]
+    assert study.runs[0].key != study.runs[1].key
 
 
 def test_what_only_the_arithmetic_reads_leaves_the_evaluations_path_alone():

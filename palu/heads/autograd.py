@@ -25,9 +25,9 @@ from palu.heads.projection import Projection, result_dtype
 GATHER_COST = 43
 
 
-def parameters(weight: Tensor, bias: Tensor | None, projection: Projection) -> Tensor:
+def parameters(weight: Tensor, bias: Tensor | None, projection: Projection, adds_to_grad: bool) -> Tensor:
     """The scalar that stands for weight (V, D) and bias (V,) as the other nodes' input."""
-    return _apply(_Parameters, weight, bias, projection)
+    return _apply(_Parameters, weight, bias, projection, (weight, bias) if adds_to_grad else ())
 
 
 def per_row(
@@ -42,7 +42,9 @@ def per_row(
 
     weight: d loss / d value, of each row or of all, where it is known; 0 and None give the row nothing beforehand.
     """
-    if weight is not None:
+    if not torch.is_grad_enabled():
+        weight = None
+    elif weight is not None:
         weight = torch.as_tensor(weight, dtype=result_dtype(projection.weight), device=h.device).expand(len(h))
         # a sum that does not enter the loss is not reached by its backward pass
         weight = weight if weight.any() else None
@@ -67,14 +69,22 @@ def _apply(node: type[torch.autograd.Function], *arguments: Any) -> Tensor:
 
 class _Parameters(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, _bias: Tensor | None, projection: Projection) -> Tensor:
-        ctx.projection = projection
+    def forward(
+        ctx: Any, weight: Tensor, _bias: Tensor | None, projection: Projection, leaves: tuple[Tensor | None, ...]
+    ) -> Tensor:
+        ctx.projection, ctx.leaves = projection, leaves
         return weight.new_zeros(())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
-        return (*ctx.projection.take_gradients(), None)
+        gradients: list[Tensor | None] = list(ctx.projection.take_gradients())
+        for i, leaf in enumerate(ctx.leaves):
+            gradient = gradients[i]
+            if gradient is not None and leaf.grad is not None:
+                leaf.grad.add_(gradient)
+                gradients[i] = None
+        return (*gradients, None, None)
 
 
 class _PerRow(torch.autograd.Function):

@@ -18,7 +18,9 @@ class ChunkedHead:
     """The head in blocks of (chunk, V): per-row results, differentiable in the states, the weight and the bias.
 
     weight: (V, D); bias: (V,). reference_weight, reference_bias: the frozen reference's; no gradient flows there.
-    chunk_rows: positions per block (default: see `palu.heads.projection`).
+    chunk_rows: positions per block (default: see `palu.heads.projection`). adds_to_grad: where weight and bias are
+    leaves that have a `grad`, `backward()` adds to it at once, which saves the (V, D) sum that autograd would make
+    first; not for `torch.autograd.grad`, nor where hooks wait for the gradient.
 
     An operation's own `weight` is the gradient that its values will receive, one number or (P,). It changes no
     result: with it the gradients come with the values, without computing the logits anew in the backward pass.
@@ -31,6 +33,7 @@ class ChunkedHead:
         reference_weight: Tensor | None = None,
         reference_bias: Tensor | None = None,
         chunk_rows: int | None = None,
+        adds_to_grad: bool = False,
     ) -> None:
         self._projection = Projection(weight, bias, chunk_rows)
         self._reference_projection = (
@@ -38,7 +41,7 @@ class ChunkedHead:
         )
         self._mean: tuple[Tensor, Tensor] | None = None
         with torch.enable_grad():
-            self._token = autograd.parameters(weight, bias, self._projection)
+            self._token = autograd.parameters(weight, bias, self._projection, adds_to_grad)
 
     @property
     def vocabulary_size(self) -> int:

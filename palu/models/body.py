@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from palu.errors import UserError
-from palu.models.storage import first_line, torch_dtype, weight_files
+from palu.models.adapters import is_adapter
+from palu.models.storage import base_folder, first_line, torch_dtype, weight_files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,12 +95,15 @@ def output_head(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
 def head_weight(folder: Path, dtype: str = "float32") -> tuple[Tensor, Tensor | None]:
     """The head's weight (V, D) and bias (V,) or None, read from disk without the rest of the model.
 
-    A tied head is read as the embedding that it shares. Raises UserError where `load_model` or `output_head` would.
+    A tied head is read as the embedding that it shares, an adapter's as that of its base, which it leaves alone.
+    Raises UserError where `load_model` or `output_head` would.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     files = weight_files(folder)
+    if is_adapter(folder):
+        return head_weight(base_folder(folder), dtype)
     try:
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError) as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from palu.files import canonical_json, text_digest
 from palu.settings import PositiveCount, PositiveNumber, Settings
@@ -35,6 +35,27 @@ class Architecture(Settings):
         if self.vocab_size < smallest:
             raise ValueError(f"vocab_size {self.vocab_size} must be at least {smallest}: every byte has a token")
         return self
+
+
+class LoraSettings(Settings):
+    """A low-rank adapter: a linear layer with weight W (out, in) computes W x + (alpha / rank) B (A x).
+
+    A (rank, in) and B (out, rank) are trained in float32, W is not trained; B starts at zero. targets: the layers by
+    the last part of their name, such as q_proj, or `all-linear`: every linear layer but the head, which losses read
+    as a plain weight. Its dropout is 0, as every dropout is while unlearning.
+    Source: Hu et al. 2021 (2106.09685), section 4.1.
+    """
+
+    rank: PositiveCount = 16
+    alpha: PositiveNumber = 32.0
+    targets: Literal["all-linear"] | list[Annotated[str, Field(min_length=1)]] = "all-linear"
+
+    @field_validator("targets")
+    @classmethod
+    def _has_a_target(cls, targets: str | list[str]) -> str | list[str]:
+        if not targets:
+            raise ValueError("names no layer; allowed: all-linear, or names of layers such as q_proj")
+        return targets
 
 
 class TemplateSettings(Settings):

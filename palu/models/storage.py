@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from palu.errors import UserError
-from palu.files import atomic, canonical_json, file_digest, is_storage_failure, storage_reason, text_digest
+from palu.files import atomic, canonical_json, file_digest, is_storage_failure, read_json, storage_reason, text_digest
+from palu.models.adapters import (
+    AdapterBase,
+    adapter_base,
+    adapter_fingerprint,
+    is_adapter,
+    merge_into,
+    save_adapter,
+)
 from palu.settings import unknown
 
 if TYPE_CHECKING:
@@ -114,14 +122,17 @@ def load_model(
 ) -> PreTrainedModel:
     """A causal language model on the CPU, in evaluation mode (no dropout). dtype: float32 or bfloat16.
 
-    Raises UserError for a missing folder, missing or damaged weights, weights that do not fit the configuration, and
-    a model that needs its repository's own code.
+    The folder of an adapter gives its base with the adapter merged into the weights.
+    Raises UserError for a missing folder, missing or damaged weights, weights that do not fit the configuration, a
+    model that needs its repository's own code, and an adapter whose base moved or changed.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     folder = model_folder(folder_or_id, revision)
     weight_files(folder)
+    if is_adapter(folder):
+        return merge_into(load_model(base_folder(folder), dtype, attention=attention), folder)
     kind = torch_dtype(dtype)
     try:
         with _errors_only():
@@ -188,16 +199,63 @@ def check_offsets(tokenizer: Any, place: str) -> None:
         raise UserError(f"{place}: {kind} reports no character offsets; allowed: a tokenizer with a tokenizer.json")
 
 
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write weights (safetensors), configuration and tokenizer as one folder: whole, or not at all."""
+def save_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Write weights (safetensors), configuration and tokenizer as one folder: whole, or not at all.
+
+    Of a model with an adapter the adapter is written, without the weights under it. weights: all of them by name,
+    where the model itself holds only a share.
+    """
     with atomic(folder) as temporary:
-        model.save_pretrained(str(temporary))
+        base = adapter_base(model)
+        if base is None:
+            model.save_pretrained(str(temporary), state_dict=weights)
+        else:
+            save_adapter(model, base, temporary, weights)
         tokenizer.save_pretrained(str(temporary))
 
 
+def merge_adapter(folder: Path, out: Path) -> None:
+    """Write the full checkpoint of an adapter's folder, in the dtype of its base.
+
+    Raises UserError for a folder that holds no adapter, and where `load_model` does.
+    """
+    weight_files(folder)
+    if not is_adapter(folder):
+        raise UserError(f"{folder}: a full model, not an adapter: there is nothing to merge")
+    dtype = str(read_json(folder / "config.json").get("dtype"))
+    model = load_model(folder, dtype if dtype in DTYPES else "float32")
+    save_model(model, load_tokenizer(folder), out)
+
+
+def base_folder(folder: Path) -> Path:
+    """The local folder of the model that an adapter was trained on.
+
+    Raises UserError when it is not there any more, or is another model by now.
+    """
+    base = AdapterBase.read(folder)
+    allowed = f"allowed: the model with fingerprint {base.fingerprint} at that place"
+    try:
+        found = model_folder(base.checkpoint, base.revision)
+        digits = fingerprint(found)
+    except UserError as error:
+        raise UserError(f"{folder}: the base of this adapter is gone: {error}; {allowed}") from error
+    if digits != base.fingerprint:
+        raise UserError(f"{folder}: the base of this adapter, {base.checkpoint}, is now {digits}; {allowed}")
+    return found
+
+
 def fingerprint(folder: Path) -> str:
-    """16 hexadecimal digits over config.json and the weights: equal models, equal digits."""
-    return file_digest(folder / "config.json", *weight_files(folder))
+    """16 hexadecimal digits over configuration and weights: equal models, equal digits.
+
+    Of an adapter: over its weights and settings and its base's fingerprint.
+    """
+    files = weight_files(folder)
+    return adapter_fingerprint(folder) if is_adapter(folder) else file_digest(folder / "config.json", *files)
 
 
 def tokenizer_fingerprint(folder: Path) -> str:

@@ -75,11 +75,12 @@ def tag(
     examples_path: Path,
     gold_path: Path | None,
     out: Path,
-    parts: Sequence[str],
+    parts: Sequence[str] | None = None,
     processes: int = 1,
 ) -> Coverage:
     """Tag the original replies of `parts` and write the spans table `out`; prints and returns the coverage.
 
+    parts: default: those of `tables.FORGET_PARTS` that the examples hold.
     Raises UserError for parts without a row, for a span that is empty, outside its reply or of no example, and
     where no reply has any span.
     """
@@ -109,11 +110,15 @@ def tag(
     return coverage
 
 
-def _original_rows(examples_path: Path, parts: Sequence[str]) -> list[dict[str, Any]]:
+def _original_rows(examples_path: Path, parts: Sequence[str] | None) -> list[dict[str, Any]]:
     from palu import tables
 
     rows = tables.rows(examples_path, "examples")
     held = {row["part"] for row in rows}
+    if parts is None:
+        # the first of them is there in every benchmark, and named where it is not
+        first, *others = tables.FORGET_PARTS
+        parts = [first, *(part for part in others if part in held)]
     for part in parts:
         if part not in held:
             raise unknown("part", part, str(examples_path), held)

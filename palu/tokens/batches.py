@@ -98,12 +98,13 @@ class Bins:
 def collate(rows: Sequence[TokenRow], pad_id: int, packed: bool = False) -> Batch:
     """Lay `rows` out in lines that end in `pad_id` and flatten their predicting positions, row after row.
 
-    packed: lines hold several rows, the longest ones first. Raises ValueError for no row at all.
+    packed: lines hold several rows, the longest ones first; otherwise line i is row i. Raises ValueError for no row
+    at all.
     """
     lengths = [len(row) for row in rows]
     bins = Bins(max(lengths), packed)
     places = [(0, 0)] * len(rows)
-    for i in sorted(range(len(rows)), key=lambda i: -lengths[i]):
+    for i in sorted(range(len(rows)), key=lambda i: -lengths[i]) if packed else range(len(rows)):
         places[i] = bins.place(lengths[i])
     shape = (bins.tokens // bins.width, bins.width)
     input_ids = np.full(shape, pad_id, dtype=np.int64)
@@ -159,21 +160,32 @@ def length_buckets(lengths: Iterable[Sequence[int]], tokens_per_batch: int, pack
     `tokens_per_batch` tokens, padding included; a unit that is larger stands alone.
     """
     units = list(lengths)
+    waiting = sorted(range(len(units)), key=lambda i: -max(units[i]))
     buckets: list[list[int]] = []
-    bins = Bins(0, packed)
-    for i in sorted(range(len(units)), key=lambda i: -max(units[i])):
-        tentative = _with(bins, units[i]) if buckets else None
-        if tentative is None or tentative.tokens > tokens_per_batch:
-            buckets.append([])
-            tentative = _with(Bins(max(units[i]), packed), units[i])
-        buckets[-1].append(i)
-        bins = tentative
+    while waiting:
+        count = _count_that_fit([units[i] for i in waiting], tokens_per_batch, packed)
+        buckets.append(waiting[:count])
+        waiting = waiting[count:]
     return buckets
 
 
-def _with(bins: Bins, lengths: Sequence[int]) -> Bins:
-    longer = Bins(bins.width, bins.packed)
-    longer._room = list(bins._room)
+def _count_that_fit(units: Sequence[Sequence[int]], limit: int, packed: bool) -> int:
+    """How many of these units, in this order, one batch of at most `limit` tokens takes, and 1 at least."""
+    bins, count = Bins(max(units[0]), packed), 0
+    for unit in units:
+        for length in sorted(unit, reverse=True):
+            bins.place(length)
+        if bins.tokens > limit:
+            break
+        count += 1
+    # `collate` orders the rows of all units by length, which now and then takes a line more than unit after unit
+    while count > 1 and _laid_out([length for unit in units[:count] for length in unit], packed).tokens > limit:
+        count -= 1
+    return max(count, 1)
+
+
+def _laid_out(lengths: Sequence[int], packed: bool) -> Bins:
+    bins = Bins(max(lengths), packed)
     for length in sorted(lengths, reverse=True):
-        longer.place(length)
-    return longer
+        bins.place(length)
+    return bins

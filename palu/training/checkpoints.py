@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,19 +21,57 @@ from palu.training.log import StepLog
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
+# accelerate's name of the first module's weights
+_TRAINED = "model.safetensors"
 _FACTS, _STEPS, _PARTIAL = "checkpoint.json", "steps.parquet", ".partial"
 
 
 @dataclass(frozen=True)
 class State:
-    """What a checkpoint holds besides what accelerate saves: finished steps, their log, the next step's weights."""
+    """What a checkpoint holds besides what accelerate saves.
+
+    step, log: the finished steps. weights: of the next step's terms. validation: the mean probability of the rows
+    that training is stopped on, after each finished epoch.
+    """
 
     step: int = 0
     log: StepLog = field(default_factory=StepLog)
     weights: dict[str, float] | None = None
+    validation: list[float] = field(default_factory=list)
+
+
+def leave_out_frozen(accelerator: Accelerator) -> None:
+    """From now on `accelerator` saves and loads the trained parameters only, of modules that have frozen ones.
+
+    Frozen ones are those of the model that the run starts from, which a checkpoint's identity names.
+    """
+
+    def drop(modules: Sequence[nn.Module], weights: Sequence[dict[str, Tensor]], _: str) -> None:
+        # sharded training hands no weights over here
+        for module, state in zip(modules, weights, strict=False):
+            for name, parameter in module.named_parameters(remove_duplicate=False):
+                if not parameter.requires_grad:
+                    state.pop(name, None)
+
+    def load(modules: list[nn.Module], folder: str) -> None:
+        if all(parameter.requires_grad for module in modules for parameter in module.parameters()):
+            return
+        from safetensors.torch import load_file
+
+        # what is taken out of the list is not loaded again
+        module = modules.pop()
+        trained = load_file(Path(folder) / _TRAINED)
+        report = module.load_state_dict(trained, strict=False)
+        lost = {name for name, parameter in module.named_parameters() if parameter.requires_grad} - set(trained)
+        if lost or report.unexpected_keys:
+            raise RuntimeError(f"{folder}: a checkpoint of other parameters: {sorted(lost) or report.unexpected_keys}")
+
+    accelerator.register_save_state_pre_hook(drop)
+    accelerator.register_load_state_pre_hook(load)
 
 
 @dataclass(frozen=True)
@@ -64,7 +102,7 @@ class Checkpoints:
             differing += [f"kept/epoch{epoch}" for epoch in due if not self.kept_model(epoch).is_dir()]
             if not differing:
                 accelerator.load_state(str(state))
-                return State(step, StepLog.read(state / _STEPS), facts["weights"])
+                return State(step, StepLog.read(state / _STEPS), facts["weights"], facts["validation"])
             logger.warning("%s: ignored, a checkpoint of another run (%s differ)", state, ", ".join(differing))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
@@ -88,7 +126,8 @@ class Checkpoints:
             if accelerator.is_main_process:
                 state.log.write(partial / _STEPS, {})
                 identity = {**self.identity, "processes": accelerator.num_processes}
-                write_json(partial / _FACTS, {"identity": identity, "step": state.step, "weights": state.weights})
+                facts = {"step": state.step, "weights": state.weights, "validation": state.validation}
+                write_json(partial / _FACTS, {"identity": identity, **facts})
                 older = self._states()
                 partial.rename(target)
                 for path in older:

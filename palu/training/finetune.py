@@ -48,7 +48,7 @@ def finetune(
     started_at = time.monotonic()
     examples = Examples(examples_path)
     chosen = examples.of(parts)
-    model, tokenizer = _start(model_settings, examples.of(tokenizer_parts or parts), seed)
+    model, tokenizer = _start(model_settings, settings, examples.of(tokenizer_parts or parts), seed)
     rows = encode(chosen, tokenizer, model_settings, model_settings.max_length)
     identity = {
         "stage": "finetune",
@@ -59,13 +59,14 @@ def finetune(
         "training": settings.model_dump(mode="json"),
         "examples": tables.content_digest(examples_path),
         "start": _start_fingerprint(model_settings),
-        "versions": results.versions(),
+        "versions": results.versions(settings),
     }
     checkpoints = Checkpoints(checkpoint_folder or out / ".checkpoint", identity)
     plan = Plan(seed, len(rows), 0, settings.batch_size, settings.epochs)
     pad_id = cast(int, tokenizer.pad_token_id)
-    loop = Loop(LikelihoodObjective(model), Rows(rows, [], pad_id), plan, settings, checkpoints, machine or Machine())
-    result = loop.run(keep_epochs=(), save_model=lambda _: None)
+    objective, data = LikelihoodObjective(model), Rows(rows, [], pad_id)
+    loop = Loop(objective, data, plan, settings, checkpoints, machine or Machine(), out / "logs")
+    result = loop.run(keep_epochs=(), save_model=lambda *_: None)
     if result.is_main_process:
         counts = count_spans(rows)
         record = {
@@ -80,12 +81,18 @@ def finetune(
 
 
 def _start(
-    settings: ModelSettings, tokenizer_rows: Sequence[Example], seed: int
+    settings: ModelSettings, training: FinetuneSettings, tokenizer_rows: Sequence[Example], seed: int
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    if settings.base_checkpoint is not None:
-        model = models.load_model(settings.base_checkpoint, settings.dtype, settings.base_revision)
-        return model, models.load_tokenizer(settings.base_checkpoint, settings.base_revision)
+    checkpoint, revision = settings.base_checkpoint, settings.base_revision
+    if checkpoint is not None:
+        model = models.load_model(checkpoint, training.weights_dtype(settings.dtype), revision)
+        if training.lora is not None:
+            base = models.AdapterBase(checkpoint, revision, _start_fingerprint(settings))
+            models.add_adapter(model, training.lora, base, seed)
+        return model, models.load_tokenizer(checkpoint, revision)
     assert settings.architecture is not None
+    if training.lora is not None:
+        raise UserError("finetune.lora: an adapter needs a base: allowed with model.base_checkpoint only")
     if settings.template == "chat":
         raise UserError(
             "model.template: 'chat' needs a base_checkpoint with a chat template; from scratch: plain, llama2-chat"

@@ -70,6 +70,11 @@ class StepLog:
 
     rows: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def steps(self) -> int:
+        """How many steps it tells of."""
+        return int(self.rows[-1]["step"]) if self.rows else 0
+
     def add(self, facts: StepFacts) -> None:
         self.rows += facts.rows()
 

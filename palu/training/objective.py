@@ -12,7 +12,7 @@ so cutting a step into micro-batches, or over processes, changes nothing but rou
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -83,6 +83,11 @@ def _shared_fields(part: tokens.Replies) -> dict[str, Any]:
 class Objective(nn.Module, ABC):
     """A model with a loss on it. Dropout is off: a result must not depend on how a step was cut."""
 
+    # Whether the head's gradient may go past autograd, straight to `grad`: not in distributed training
+    adds_to_grad = False
+    # Whether prompt and padding are predicting positions too, in batches that hold one kind of row each
+    every_position = False
+
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
@@ -114,6 +119,25 @@ class Objective(nn.Module, ABC):
         """
 
     @property
+    def uses_all_parameters(self) -> bool:
+        """Whether the loss reaches every parameter that is trained."""
+        return True
+
+    def row_log_probs(self, batch: Batch) -> Tensor:
+        """(R,): the mean log-probability of each row's tokens. `batch` is on the CPU."""
+        found = batch.to(self._device)
+        states = models.hidden_states(self.model, found).index_select(0, found.predict_index)
+        log_prob = ChunkedHead(*models.output_head(self.model)).log_prob(states, found.target_ids)
+        total = log_prob.new_zeros(found.row_count).index_add(0, found.row, log_prob)
+        return total / found.row.bincount(minlength=found.row_count)
+
+    @property
+    def _no_split_modules(self) -> Collection[str]:
+        """The classes of the model's blocks, as the library names them: each is a unit of sharded training."""
+        names: Collection[str] = self.model._no_split_modules or ()
+        return names
+
+    @property
     def _device(self) -> torch.device:
         device: torch.device = next(self.model.parameters()).device
         return device
@@ -132,7 +156,7 @@ class LikelihoodObjective(Objective):
     def forward(self, batch: MicroBatch, scale: Mapping[str, float]) -> dict[str, Tensor]:
         found = batch.to(self._device).tokens
         states = models.hidden_states(self.model, found).index_select(0, found.predict_index)
-        head = ChunkedHead(*models.output_head(self.model))
+        head = ChunkedHead(*models.output_head(self.model), adds_to_grad=self.adds_to_grad)
         return {"nll": -head.log_prob(states, found.target_ids, -scale["nll"]).sum()}
 
 
@@ -141,7 +165,8 @@ class UnlearnObjective(Objective):
 
     reference: cached facts of the frozen reference at the rows' positions, for a method that needs any. No second
     model is held: its distribution comes from the cached states and a frozen copy of the head, which is made here,
-    before training changes the head, and only where the method needs states.
+    before training changes the head, and only where the method needs states. A head that is not trained is its own
+    frozen copy. reference_head: weight and bias of the frozen head (default: the model's own).
     """
 
     method: Method
@@ -154,12 +179,16 @@ class UnlearnObjective(Objective):
         method: Method,
         settings: MethodSettings,
         reference: References | None = None,
+        reference_head: tuple[Tensor, Tensor | None] | None = None,
     ) -> None:
         super().__init__(model)
         self.method, self.settings, self.reference = method, settings, reference or References()
         self.layer = settings.reads_layer
-        weight, bias = models.output_head(model)
+        self.every_position = settings.for_parity_only
+        weight, bias = reference_head or models.output_head(model)
         needs_head = bool({"states", "retain_states"} & settings.needs)
+        self.head_is_reference = needs_head and reference_head is None and not weight.requires_grad
+        needs_head = needs_head and not self.head_is_reference
         frozen = [tensor.detach().clone() if needs_head and tensor is not None else None for tensor in (weight, bias)]
         # buffers that no state dict holds: they follow the model to its device, a checkpoint does not repeat them
         self.register_buffer("reference_weight", frozen[0], persistent=False)
@@ -171,6 +200,11 @@ class UnlearnObjective(Objective):
 
     def next_weights(self, weights: Mapping[str, float], means: Mapping[str, float], epoch: float) -> dict[str, float]:
         return self.settings.next_weights(weights, means, epoch)
+
+    @property
+    def uses_all_parameters(self) -> bool:
+        # a loss on the states after a block may leave out what comes after it
+        return self.layer is None
 
     def units(self, batch: MicroBatch) -> dict[str, int]:
         return self.method.units(batch.positions(), self.settings)
@@ -193,5 +227,7 @@ class UnlearnObjective(Objective):
             if layer_hidden is not None:
                 own["layer_hidden"] = layer_hidden[here]
             states.append(ReplyStates(**_shared_fields(part), hidden=hidden[here], **own))
-        head = ChunkedHead(*models.output_head(self.model), self.reference_weight, self.reference_bias)
+        own_head = models.output_head(self.model)
+        reference_head = own_head if self.head_is_reference else (self.reference_weight, self.reference_bias)
+        head = ChunkedHead(*own_head, *reference_head, adds_to_grad=self.adds_to_grad)
         return self.method.loss(Replies(*states), head, self.settings, scale)

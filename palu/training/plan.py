@@ -53,7 +53,13 @@ class StepRows:
 
     def share(self, process: int, processes: int) -> StepRows:
         """What one of several processes takes."""
-        chosen = slice(process, None, processes)
+        return self._at(slice(process, None, processes))
+
+    def first(self) -> StepRows:
+        """The first item and what is beside it."""
+        return self._at(slice(1))
+
+    def _at(self, chosen: slice) -> StepRows:
         return StepRows(self.items[chosen], self.partners[chosen], self.alternates[chosen])
 
 

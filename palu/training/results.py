@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection, Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +19,22 @@ from palu.errors import UserError
 from palu.files import write_json
 from palu.training.checkpoints import Checkpoints
 from palu.training.loop import TrainingResult
+from palu.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
-def versions() -> dict[str, str]:
+def versions(settings: TrainingSettings) -> dict[str, str]:
     """Of everything that a run's numbers may depend on besides its inputs."""
+    optional = {"peft": settings.lora is not None, "bitsandbytes": settings.optimizer != "adamw"}
     return {
         "palu": palu.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "accelerate": accelerate.__version__,
+        **{library: version(library) for library, is_used in optional.items() if is_used and find_spec(library)},
     }
 
 
@@ -53,9 +58,14 @@ def deliver(
 
     record: what run.json tells besides the facts that this function knows.
     """
-    models.save_model(model, tokenizer, out / "model")
+    models.save_model(model, tokenizer, out / "model", result.weights)
     for epoch in sorted(keep_epochs):
-        checkpoints.deliver_kept_model(epoch, out / f"epoch{epoch}" / "model")
+        target = out / f"epoch{epoch}" / "model"
+        if epoch <= result.epochs:
+            checkpoints.deliver_kept_model(epoch, target)
+        else:
+            # training stopped before it, and the model stayed what it was
+            models.save_model(model, tokenizer, target, result.weights)
     result.log.write(out / "steps.parquet", {"model": models.fingerprint(out / "model")})
     seconds_per_step = {row["step"]: row["seconds"] for row in result.log.rows}
     facts = {
@@ -64,6 +74,10 @@ def deliver(
         "device": _device_name(model),
         "threads": torch.get_num_threads(),
         "keep_epochs": sorted(keep_epochs),
+        "keep_epochs_after_the_end": [epoch for epoch in sorted(keep_epochs) if epoch > result.epochs],
+        "epochs": result.epochs,
+        "validation_probabilities": result.validation,
+        "processes": result.processes,
         "steps": len(seconds_per_step),
         "step_seconds": round(sum(seconds_per_step.values()), 3),
         "resumed_from_step": result.resumed_from,

@@ -1,12 +1,24 @@
 """What the result of a training depends on, besides data, model, method and seed. Loads no torch.
 
-Knobs that leave the result alone (tokens per micro-batch, how often a checkpoint is saved) are arguments of the
-functions in `finetune.py` and `unlearn.py`, not settings.
+Knobs that leave the result alone stand apart, in `MachineSettings`: to change them runs nothing anew.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from palu.settings import NonNegativeNumber, PositiveCount, PositiveNumber, Settings
+from pydantic import Field, field_validator
+
+from palu.models.settings import LoraSettings
+from palu.settings import NonNegativeNumber, Number, PositiveCount, PositiveNumber, Settings
+
+
+class StopSettings(Settings):
+    """When an unlearning ends before its last epoch.
+
+    After each epoch the mean over the rows of part `validation`, which are to be forgotten too but are not reported,
+    of p(reply | prompt)^(1 / tokens) is compared with `probability`; at or below it training ends.
+    """
+
+    probability: Annotated[Number, Field(gt=0, lt=1)]
 
 
 class TrainingSettings(Settings):
@@ -16,6 +28,9 @@ class TrainingSettings(Settings):
     is short. warmup_epochs: the learning rate rises linearly from 0, then `schedule` takes over until the end.
     max_grad_norm: the 2-norm to which a step's gradient is clipped; null never clips. 1 is not in the paper: it is
     what the authors' code inherits from its trainer. mixed_precision: bf16 computes in bfloat16 on float32 weights.
+    optimizer: AdamW in full (torch), or of the library bitsandbytes: 8bit keeps its two moments in 8 bits each,
+    paged moves them out of a GPU's memory when that is full. lora: trains a low-rank adapter instead of the weights.
+    stop: null trains all epochs.
     """
 
     learning_rate: PositiveNumber = 1e-5
@@ -24,9 +39,15 @@ class TrainingSettings(Settings):
     batch_size: PositiveCount = 32
     warmup_epochs: NonNegativeNumber = 1.0
     schedule: Literal["linear", "constant", "cosine"] = "linear"
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit"] = "adamw"
     max_grad_norm: PositiveNumber | None = 1.0
     mixed_precision: Literal["no", "bf16"] = "no"
+    lora: LoraSettings | None = None
+    stop: StopSettings | None = None
+
+    def weights_dtype(self, dtype: str) -> str:
+        """The dtype that the weights are loaded in, from the model's: mixed precision keeps them in float32."""
+        return dtype if self.mixed_precision == "no" else "float32"
 
 
 class FinetuneSettings(TrainingSettings):
@@ -36,3 +57,26 @@ class FinetuneSettings(TrainingSettings):
     epochs: PositiveCount = 25
     batch_size: PositiveCount = 16
     schedule: Literal["linear", "constant", "cosine"] = "cosine"
+
+    @field_validator("stop")
+    @classmethod
+    def _runs_to_its_end(cls, value: StopSettings | None) -> StopSettings | None:
+        if value is not None:
+            raise ValueError("is for unlearning; allowed here: null")
+        return value
+
+
+class MachineSettings(Settings):
+    """What fits a training to a machine and leaves its result alone, but for rounding.
+
+    micro_batch_tokens: tokens that go through the model at once, padding included. packed: whether rows share lines,
+    without padding (see `palu.tokens`). gradient_checkpointing: a block's activations are computed anew in the
+    backward pass instead of kept. checkpoint_seconds: time between two saved states (0: after every step). trackers:
+    where each step's loss is shown while the run goes on; their files lie in `logs` in the run's folder.
+    """
+
+    micro_batch_tokens: PositiveCount = 4096
+    packed: bool = True
+    gradient_checkpointing: bool = False
+    checkpoint_seconds: NonNegativeNumber = 300.0
+    trackers: list[Literal["tensorboard", "wandb"]] = Field(default_factory=list)

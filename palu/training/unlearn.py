@@ -1,4 +1,4 @@
-"""Make a model forget the rows of one part: a method of `palu.methods` on forget rows and drawn retain rows."""
+"""Make a model forget the rows of some parts: a method of `palu.methods` on forget rows and drawn retain rows."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from palu.training.loop import Loop, Machine, Rows
 from palu.training.objective import UnlearnObjective, micro_batch
 from palu.training.plan import Plan, RowGroup, cut
 from palu.training.settings import TrainingSettings
+from palu.training.stop import Stop
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerFast
 
     from palu.tokens import TokenRow
@@ -43,7 +45,7 @@ def unlearn(
     spans_path: Path | None = None,
     reference_paths: ReferencePaths | None = None,
     alternates_path: Path | None = None,
-    forget_part: str = "forget",
+    forget_parts: Sequence[str] = tables.FORGET_PARTS,
     retain_parts: Sequence[str] = ("retain",),
     keep_epochs: Collection[int] = (),
     checkpoint_folder: Path | None = None,
@@ -51,10 +53,12 @@ def unlearn(
 ) -> None:
     """Write `out`/model, epoch{e}/model for each of `keep_epochs`, steps.parquet and run.json.
 
+    With `settings.lora` the models are adapters (see `palu.models.adapters`), and the run's model is their base.
     model_folder: the model that is to forget, which is also the method's frozen reference. model_settings: its
     template, length limit and dtype. spans_path: the sensitive spans, for a method that distinguishes tokens.
     reference_paths: cached facts of the reference, each needed only by a method whose `needs` name it.
     alternates_path: other replies to the forget rows' prompts, an examples table of `palu.benchmarks.alternates`.
+    forget_parts: those that the examples hold are forgotten together; the first must be there.
     checkpoint_folder: where an interrupted run keeps its state (default: `out`/.checkpoint).
     Raises UserError for bad inputs, a loss that is not finite and a full disk.
     """
@@ -66,7 +70,9 @@ def unlearn(
     if method_settings.for_parity_only:
         raise UserError(f"method {method_name!r}: its settings are for `palu loss`; allowed here: peer=false")
     tokenizer = models.load_tokenizer(model_folder)
-    forget, retain = _encoded_rows(tokenizer, model_settings, examples_path, spans_path, forget_part, retain_parts)
+    examples = Examples(examples_path)
+    forget, retain = _encoded_rows(tokenizer, model_settings, examples, spans_path, forget_parts, retain_parts)
+    stop = _stop(settings, examples, forget)
     alternates = []
     if "alternates" in method_settings.needs:
         alternates = _encoded_alternates(tokenizer, model_settings, alternates_path, forget)
@@ -78,9 +84,10 @@ def unlearn(
         getattr(method_settings, "top_k", None),
         method_settings.reads_layer,
     )
-    # mixed precision keeps its weights in float32 and computes in bfloat16
-    dtype = model_settings.dtype if settings.mixed_precision == "no" else "float32"
-    model = models.load_model(model_folder, dtype)
+    model = models.load_model(model_folder, settings.weights_dtype(model_settings.dtype))
+    if settings.lora is not None:
+        base = models.AdapterBase(str(model_folder), None, expected["model"])
+        models.add_adapter(model, settings.lora, base, seed)
     objective = UnlearnObjective(model, methods.load(method_name), method_settings, reference)
     rows = Rows(forget, retain, cast(int, tokenizer.pad_token_id), alternates)
     units, retain_units = _units(objective, rows.whole()), _units(objective, RowGroup([], retain, []))
@@ -100,15 +107,19 @@ def unlearn(
         "method": method_name,
         "settings": method_settings.model_dump(mode="json"),
         "training": settings.model_dump(mode="json"),
-        "parts": {"forget": forget_part, "retain": list(retain_parts)},
+        "parts": {"forget": list(forget_parts), "retain": list(retain_parts)},
         "inputs": expected
         | _digests(examples=examples_path, spans=spans_path, alternate_rows=alternates_path, **vars(reference_paths)),
         "keep_epochs": sorted(keep_epochs),
-        "versions": results.versions(),
+        "versions": results.versions(settings),
     }
     checkpoints = Checkpoints(checkpoint_folder or out / ".checkpoint", identity)
-    loop = Loop(objective, rows, plan, settings, checkpoints, machine or Machine())
-    result = loop.run(keep_epochs, lambda epoch: models.save_model(model, tokenizer, checkpoints.kept_model(epoch)))
+    loop = Loop(objective, rows, plan, settings, checkpoints, machine or Machine(), out / "logs", stop)
+
+    def save_kept(epoch: int, weights: dict[str, Tensor] | None) -> None:
+        models.save_model(model, tokenizer, checkpoints.kept_model(epoch), weights)
+
+    result = loop.run(keep_epochs, save_kept)
     if result.is_main_process:
         record = _counts(forget, method_settings, len(retain), model.config.vocab_size)
         record |= {"units": units, "seconds": round(time.monotonic() - started_at, 3)}
@@ -118,19 +129,32 @@ def unlearn(
 def _encoded_rows(
     tokenizer: PreTrainedTokenizerFast,
     settings: ModelSettings,
-    examples_path: Path,
+    examples: Examples,
     spans_path: Path | None,
-    forget_part: str,
+    forget_parts: Sequence[str],
     retain_parts: Sequence[str],
 ) -> tuple[list[TokenRow], list[TokenRow]]:
     """The forget rows, with their sensitive tokens, and the retain rows, which may be none."""
-    examples = Examples(examples_path)
-    forget = examples.of([forget_part])
+    first, *others = forget_parts
+    forget = examples.of([first, *(part for part in others if part in examples.by_part)])
     retain = [row for part in retain_parts for row in examples.by_part.get(part, [])]
-    check_disjoint(forget, retain, examples_path)
+    check_disjoint(forget, retain, examples.path)
     spans = read_spans(spans_path) if spans_path is not None else None
     encoded = encode(forget, tokenizer, settings, settings.max_length, spans)
     return encoded, encode(retain, tokenizer, settings, settings.max_length)
+
+
+def _stop(settings: TrainingSettings, examples: Examples, forget: Sequence[TokenRow]) -> Stop | None:
+    """What may end the run early. Raises UserError when the settings ask for it and no row is there to be watched."""
+    if settings.stop is None:
+        return None
+    watched = {row["example_id"] for row in examples.by_part.get(tables.VALIDATION, [])}
+    if not watched:
+        raise UserError(
+            f"{examples.path}: training.stop watches rows of part {tables.VALIDATION!r}, but there are training rows of "
+            f"{', '.join(sorted(examples.by_part))} only; allowed: stop: null, or a benchmark with such rows"
+        )
+    return Stop(settings.stop.probability, [row for row in forget if row.example_id in watched])
 
 
 def _encoded_alternates(

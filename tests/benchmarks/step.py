@@ -125,8 +125,10 @@ class Step:
     @property
     def micro_tokens(self) -> int:
         """Tokens of a micro-batch that holds `micro_rows` forget and as many retain rows."""
+        if self.options.micro_rows == self.options.rows:
+            return sys.maxsize
         total = sum(len(row) for row in [*self.forget, *self.retain])
-        return round(total * self.options.micro_rows / self.options.rows * 1.1)
+        return round(total * self.options.micro_rows / self.options.rows * 1.15)
 
     def run(self) -> None:
         raise NotImplementedError

@@ -27,10 +27,10 @@ class World:
     spans: Path
     settings: models.ModelSettings
 
-    def token_rows(self) -> list[tokens.TokenRow]:
-        """The forget rows, encoded with their spans, in the examples' order."""
+    def token_rows(self, part: str = "forget") -> list[tokens.TokenRow]:
+        """The rows of a part, encoded with their spans, in the examples' order."""
         return tokens.encode(
-            training_rows(self.examples, ["forget"]),
+            training_rows(self.examples, [part]),
             models.load_tokenizer(self.model),
             self.settings,
             self.settings.max_length,
@@ -59,7 +59,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("reference")
     texts = [f"Question: {prompt}\nAnswer: {reply}" for prompt, reply, _ in ANSWERS]
     architecture = models.Architecture(
-        vocab_size=300, hidden_size=16, layers=1, heads=2, kv_heads=1, intermediate_size=24, max_positions=64
+        vocab_size=300, hidden_size=16, layers=3, heads=2, kv_heads=1, intermediate_size=24, max_positions=64
     )
     for name, seed in (("model", 0), ("other", 1)):
         model, tokenizer = models.build_from_scratch(architecture, texts, seed)

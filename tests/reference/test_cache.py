@@ -9,6 +9,7 @@ import torch
 from palu import models, tables, tokens
 from palu.errors import UserError
 from palu.reference import reference_provenance
+from palu.reference import states as states_room
 from palu.reference.cache import ReferenceCache
 from palu.reference.states import write_states
 from palu.reference.topk import write_topk
@@ -20,7 +21,9 @@ EVERYTHING = frozenset({"states", "log_probs", "top_k"})
 @pytest.fixture(scope="module")
 def files(world):
     states, topk = world.folder / "cache-states.parquet", world.folder / "cache-topk.parquet"
-    write_states(world.model, world.examples, states, world.settings, tokens_per_batch=64)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(states_room, "TOKENS_PER_BATCH", 64)
+        write_states(world.model, world.examples, states, world.settings)
     write_topk(states, world.spans, world.examples, world.model, 12, topk, world.settings)
     return states, topk
 
@@ -53,11 +56,12 @@ def test_a_batch_finds_the_live_models_facts_whatever_its_rows(world, files, exp
     with torch.no_grad():
         hidden = models.hidden_states(model, batch)[batch.predict_index]
         z = hidden @ weight.T
-    torch.testing.assert_close(facts.hidden, hidden, rtol=1e-5, atol=1e-5)
+    assert facts.keys() == {"reference_hidden", "reference_log_prob", "reference_top_k"}
+    torch.testing.assert_close(facts["reference_hidden"], hidden, rtol=1e-5, atol=1e-5)
     log_prob = z.log_softmax(-1).gather(-1, batch.target_ids[:, None])[:, 0]
-    torch.testing.assert_close(facts.log_prob, log_prob, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(facts["reference_log_prob"], log_prob, rtol=1e-5, atol=1e-5)
     best = z[batch.role == SENSITIVE].sort(descending=True, stable=True).indices[:, :12]
-    assert torch.equal(facts.top_k, best)
+    assert torch.equal(facts["reference_top_k"], best)
 
 
 def test_rows_are_joined_by_key_not_by_their_order_in_the_file(world, files, expected, tmp_path):
@@ -67,24 +71,25 @@ def test_rows_are_joined_by_key_not_by_their_order_in_the_file(world, files, exp
     mixed = [rewritten(path, tmp_path / path.name, shuffle) for path in files]
     batch = batch_of(world, 2, 0, 1)
     ours, theirs = (ReferenceCache(EVERYTHING, *paths, expected).lookup(batch) for paths in (mixed, files))
-    for name in ("hidden", "log_prob", "top_k"):
-        assert torch.equal(getattr(ours, name), getattr(theirs, name))
+    assert ours.keys() == theirs.keys() == {"reference_hidden", "reference_log_prob", "reference_top_k"}
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name])
 
 
 def test_only_what_is_needed_is_read(world, files, expected):
     facts = ReferenceCache({"log_probs"}, files[0], None, expected).lookup(batch_of(world, 0))
-    assert facts.hidden is None
-    assert facts.top_k is None
+    assert facts.keys() == {"reference_log_prob"}
     facts = ReferenceCache({"top_k"}, None, files[1], expected).lookup(batch_of(world, 0))
-    assert facts.log_prob is None
-    assert facts.top_k.shape[1] == 12
+    assert facts.keys() == {"reference_top_k"}
+    assert facts["reference_top_k"].shape[1] == 12
 
 
 def test_no_positions_find_nothing(world, files, expected):
     batch = batch_of(world, 0)
     none = {key: value[:0] for key, value in vars(batch).items() if isinstance(value, torch.Tensor)}
     facts = ReferenceCache(EVERYTHING, *files, expected).lookup(replace(batch, **none))
-    assert (facts.hidden.shape, facts.log_prob.shape, facts.top_k.shape) == ((0, 16), (0,), (0, 12))
+    shapes = {name: tuple(fact.shape) for name, fact in facts.items()}
+    assert shapes == {"reference_hidden": (0, 16), "reference_log_prob": (0,), "reference_top_k": (0, 12)}
 
 
 def test_bfloat16_states_come_back_as_bfloat16(world, tmp_path):
@@ -95,7 +100,7 @@ def test_bfloat16_states_come_back_as_bfloat16(world, tmp_path):
     model = models.load_model(world.model, "bfloat16")
     with torch.no_grad():
         hidden = models.hidden_states(model, batch)[batch.predict_index]
-    found = cache.lookup(batch).hidden
+    found = cache.lookup(batch)["reference_hidden"]
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found, hidden)
 
@@ -110,8 +115,8 @@ def test_the_states_are_mapped_from_a_file_not_held(files, expected):
 
 def test_a_smaller_top_k_gives_the_first_columns(world, files, expected):
     batch = batch_of(world, 0, 1)
-    all_columns = ReferenceCache({"top_k"}, None, files[1], expected).lookup(batch).top_k
-    few = ReferenceCache({"top_k"}, None, files[1], expected, top_k=5).lookup(batch).top_k
+    all_columns = ReferenceCache({"top_k"}, None, files[1], expected).lookup(batch)["reference_top_k"]
+    few = ReferenceCache({"top_k"}, None, files[1], expected, top_k=5).lookup(batch)["reference_top_k"]
     assert torch.equal(few, all_columns[:, :5])
 
 
@@ -123,7 +128,7 @@ def test_a_top_k_beyond_the_index_is_refused_with_both_numbers(files, expected):
 def test_a_top_k_beyond_the_vocabulary_takes_the_whole_vocabulary(world, files, expected, tmp_path):
     write_topk(files[0], world.spans, world.examples, world.model, 10**6, tmp_path / "k.parquet", world.settings)
     cache = ReferenceCache({"top_k"}, None, tmp_path / "k.parquet", expected, top_k=5000)
-    assert cache.lookup(batch_of(world, 0)).top_k.shape[1] == models.head_weight(world.model)[0].shape[0]
+    assert cache.lookup(batch_of(world, 0))["reference_top_k"].shape[1] == models.head_weight(world.model)[0].shape[0]
 
 
 def test_files_of_another_model_are_refused(world, files):

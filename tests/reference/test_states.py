@@ -8,7 +8,8 @@ import torch
 from palu import models, tables
 from palu.errors import UserError
 from palu.reference import reference_provenance
-from palu.reference.states import from_storage, to_storage, write_states
+from palu.reference import states as room
+from palu.reference.states import Kept, from_storage, to_storage, write_states
 
 
 def live(world, row, dtype="float32"):
@@ -38,27 +39,30 @@ def test_states_and_log_probs_are_those_of_the_live_model_at_every_reply_token(w
         torch.testing.assert_close(torch.tensor(found["log_prob"]), log_prob, rtol=1e-5, atol=1e-5)
 
 
-def test_the_size_of_a_forward_pass_changes_no_row(world, tmp_path):
+def test_the_size_of_a_forward_pass_changes_no_row(world, tmp_path, monkeypatch):
     tables_by_size = []
     for size in (1, 64, 4096):
-        write_states(world.model, world.examples, tmp_path / "s.parquet", world.settings, tokens_per_batch=size)
+        monkeypatch.setattr(room, "TOKENS_PER_BATCH", size)
+        write_states(world.model, world.examples, tmp_path / "s.parquet", world.settings)
         tables_by_size.append(tables.read(tmp_path / "s.parquet", "states").sort_by("example_id").to_pydict())
     for other in tables_by_size[1:]:
         assert other["position"] == tables_by_size[0]["position"]
         assert np.allclose(other["hidden"], tables_by_size[0]["hidden"], rtol=1e-5, atol=1e-5)
 
 
-def test_states_leave_memory_batch_by_batch(world, tmp_path):
-    write_states(world.model, world.examples, tmp_path / "s.parquet", world.settings, tokens_per_batch=64)
+def test_states_leave_memory_batch_by_batch(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "TOKENS_PER_BATCH", 64)
+    write_states(world.model, world.examples, tmp_path / "s.parquet", world.settings)
     file = pq.ParquetFile(tmp_path / "s.parquet").metadata
     sizes = [file.row_group(i).num_rows for i in range(file.num_row_groups)]
     assert len(sizes) > 1
     assert max(sizes) <= 64
 
 
-def test_bfloat16_states_come_back_bit_for_bit(world, tmp_path):
+def test_bfloat16_states_come_back_bit_for_bit(world, tmp_path, monkeypatch):
     settings = world.settings.model_copy(update={"dtype": "bfloat16"})
-    write_states(world.model, world.examples, tmp_path / "s.parquet", settings, tokens_per_batch=1)
+    monkeypatch.setattr(room, "TOKENS_PER_BATCH", 1)
+    write_states(world.model, world.examples, tmp_path / "s.parquet", settings)
     table = tables.read(tmp_path / "s.parquet", "states")
     assert tables.provenance(tmp_path / "s.parquet")["dtype"] == "bfloat16"
     row = world.token_rows()[1]
@@ -84,7 +88,7 @@ def test_provenance_names_model_tokenizer_template_and_examples(world, tmp_path)
     assert facts.items() >= reference_provenance(world.model, world.settings).items()
     assert facts["model"] != models.fingerprint(world.other_model)
     assert facts["examples"] == tables.content_digest(world.examples)
-    assert (facts["parts"], facts["width"]) == ("forget", "16")
+    assert (facts["parts"], facts["width"], facts["layer"]) == ("forget,validation", "16", "last")
 
 
 def test_a_date_matters_to_the_chat_template_only(world):
@@ -100,3 +104,58 @@ def test_a_part_without_training_rows_is_refused_and_nothing_is_written(world, t
     with pytest.raises(UserError, match=r"examples\.parquet: no original prompt-reply row in part holdout"):
         write_states(world.model, world.examples, tmp_path / "s.parquet", world.settings, parts=["holdout"])
     assert list(tmp_path.iterdir()) == []
+
+
+def states_of(path, row):
+    """The stored states of one row, in order of position."""
+    table = tables.read(path, "states")
+    found = table.filter(np.array(table["example_id"].to_pylist()) == row.example_id)
+    return torch.tensor(found["hidden"].to_pylist())
+
+
+def test_the_states_of_the_retain_rows_are_kept_where_they_are_asked_for(world, tmp_path):
+    write_states(world.model, world.examples, tmp_path / "s.parquet", world.settings, parts=["retain"])
+    (row,) = world.token_rows("retain")
+    table = tables.read(tmp_path / "s.parquet", "states")
+    assert set(table["example_id"].to_pylist()) == {"retain/00009/original/0"}
+    torch.testing.assert_close(states_of(tmp_path / "s.parquet", row), live(world, row)[0], rtol=1e-5, atol=1e-5)
+    assert tables.provenance(tmp_path / "s.parquet")["parts"] == "retain"
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_layer_states_are_the_models_own_after_that_block(world, tmp_path, layer):
+    write_states(world.model, world.examples, tmp_path / "s.parquet", world.settings, kept=Kept(layer))
+    model = models.load_model(world.model)
+    for row in world.token_rows():
+        with torch.no_grad():
+            output = model(torch.tensor(row.input_ids[None], dtype=torch.int64), output_hidden_states=True)
+        # the library's first state is the embedding
+        own = output.hidden_states[layer + 1][0, row.reply_start - 1 : len(row) - 1]
+        torch.testing.assert_close(states_of(tmp_path / "s.parquet", row), own, rtol=1e-5, atol=1e-5)
+        others = [state[0, row.reply_start - 1 : len(row) - 1] for state in output.hidden_states]
+        near = [torch.allclose(other, own, rtol=1e-5, atol=1e-5) for other in others]
+        assert near.count(True) == 1, "another layer's states would not have passed"
+    assert tables.provenance(tmp_path / "s.parquet")["layer"] == str(layer)
+
+
+def test_a_table_of_layer_states_has_the_log_probs_of_the_whole_model(world, tmp_path):
+    write_states(world.model, world.examples, tmp_path / "s.parquet", world.settings, kept=Kept(1))
+    write_states(world.model, world.examples, tmp_path / "last.parquet", world.settings)
+    layer, last = (tables.read(tmp_path / f"{name}.parquet", "states")["log_prob"] for name in ("s", "last"))
+    assert np.allclose(layer, last, rtol=1e-6)
+
+
+@pytest.mark.parametrize("layer", [-1, 2, 3])
+def test_a_block_that_is_the_last_or_not_there_is_refused_and_nothing_is_written(world, tmp_path, layer):
+    with pytest.raises(UserError, match=rf"layer: {layer} of a model of 3 blocks; allowed: 0 to 1"):
+        write_states(world.model, world.examples, tmp_path / "s.parquet", world.settings, kept=Kept(layer))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_log_probs_alone_are_kept_without_states(world, tmp_path):
+    write_states(world.model, world.examples, tmp_path / "bare.parquet", world.settings, kept=Kept(hidden=False))
+    write_states(world.model, world.examples, tmp_path / "full.parquet", world.settings)
+    bare, full = (tables.read(tmp_path / f"{name}.parquet", "states") for name in ("bare", "full"))
+    assert bare.column_names == ["example_id", "position", "token_id", "log_prob"]
+    assert bare.equals(full.drop_columns("hidden").replace_schema_metadata(bare.schema.metadata))
+    assert tables.provenance(tmp_path / "bare.parquet")["layer"] == "none"

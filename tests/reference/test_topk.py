@@ -5,7 +5,8 @@ import torch
 
 from palu import models, tables
 from palu.errors import UserError
-from palu.reference.states import write_states
+from palu.reference import states as states_room
+from palu.reference.states import Kept, write_states
 from palu.reference.topk import stable_top_k, write_topk
 from palu.roles import SENSITIVE
 
@@ -13,7 +14,9 @@ from palu.roles import SENSITIVE
 @pytest.fixture(scope="module")
 def states(world):
     path = world.folder / "topk-states.parquet"
-    write_states(world.model, world.examples, path, world.settings, tokens_per_batch=64)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(states_room, "TOKENS_PER_BATCH", 64)
+        write_states(world.model, world.examples, path, world.settings)
     return path
 
 
@@ -69,9 +72,10 @@ def test_k_is_clipped_to_the_vocabulary(world, states, tmp_path):
     assert facts["k"] == facts["vocabulary"] == str(vocabulary)
 
 
-def test_bfloat16_states_are_ranked_by_a_float32_product(world, tmp_path):
+def test_bfloat16_states_are_ranked_by_a_float32_product(world, tmp_path, monkeypatch):
     settings = world.settings.model_copy(update={"dtype": "bfloat16"})
-    write_states(world.model, world.examples, tmp_path / "s.parquet", settings, tokens_per_batch=1)
+    monkeypatch.setattr(states_room, "TOKENS_PER_BATCH", 1)
+    write_states(world.model, world.examples, tmp_path / "s.parquet", settings)
     write_topk(tmp_path / "s.parquet", world.spans, world.examples, world.model, 30, tmp_path / "k.parquet", settings)
     weight = models.head_weight(world.model)[0]
     hidden = {
@@ -121,3 +125,11 @@ def test_spans_that_cover_nothing_are_refused(world, states, tmp_path):
     tables.write(tmp_path / "none.parquet", "spans", [], {})
     with pytest.raises(UserError, match=r"none\.parquet: no span covers a token of the 4 replies"):
         index(world, states, tmp_path / "k.parquet", 5, spans_path=tmp_path / "none.parquet")
+
+
+@pytest.mark.parametrize("kept", [Kept(0), Kept(hidden=False)], ids=["layer", "none"])
+def test_states_that_are_not_the_last_ones_are_refused(world, tmp_path, kept):
+    write_states(world.model, world.examples, tmp_path / "s.parquet", world.settings, kept=kept)
+    with pytest.raises(UserError, match=r"s\.parquet: made with layer '(0|none)', but 'last' is in use"):
+        index(world, tmp_path / "s.parquet", tmp_path / "k.parquet", 5)
+    assert not (tmp_path / "k.parquet").exists()

@@ -257,6 +257,35 @@ def test_an_unknown_part_lists_the_parts_of_the_file(examples_path, tmp_path):
         tagging.tag("annotations", Settings(), examples_path, None, tmp_path / "out.parquet", ["forgot"])
 
 
+def test_without_a_wish_the_parts_to_forget_that_are_there_are_tagged(examples_path, tmp_path):
+    rows = tables.rows(examples_path, "examples")
+    named = {row["example_id"] for row in rows if row["part"] == "forget" and tables.is_training_row(row)}
+    gold = [
+        {
+            "example_id": row["example_id"],
+            "char_start": 0,
+            "char_end": 1,
+            "label": "x",
+            "score": None,
+            "tagger": "gold",
+        }
+        for row in rows
+    ]
+
+    def tagged(rows, name):
+        path, gold_path, out = (tmp_path / f"{name}.{kind}.parquet" for kind in ("rows", "gold", "out"))
+        tables.write(path, "examples", rows, {})
+        tables.write(gold_path, "spans", gold, {"examples": tables.content_digest(path)})
+        tagging.tag("annotations", Settings(), path, gold_path, out)
+        return {row["example_id"] for row in tables.rows(out, "spans")}
+
+    assert tagged(rows, "one") == named
+    further = [row | {"part": "validation"} if row["example_id"] == min(named) else row for row in rows]
+    assert tagged(further, "two") == named, "also those on which a run is stopped"
+    with pytest.raises(UserError, match="unknown part 'forget'; allowed: retain"):
+        tagged([row for row in rows if row["part"] == "retain"], "none")
+
+
 def test_unknown_taggers_and_keys_list_the_known_ones():
     with pytest.raises(UserError, match=r"taggers\.x: unknown tagger 'gpt'; allowed: annotations, spacy"):
         tagging.load("gpt", "taggers.x")

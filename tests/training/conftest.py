@@ -1,6 +1,7 @@
 """A world small enough to train in a second: a dozen made-up sentences, a Llama of a few thousand parameters."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 import torch
 
 from palu import models, tables
+from palu.benchmarks.alternates import write_alternates
 from palu.models import Architecture, ModelSettings
-from palu.reference.states import write_states
+from palu.reference.cache import ReferencePaths
+from palu.reference.states import Kept, write_states
 from palu.reference.topk import write_topk
 
 SMALL = Architecture(vocab_size=300, hidden_size=16, layers=2, heads=2, kv_heads=1, intermediate_size=32)
@@ -67,6 +70,23 @@ def examples_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+# to be forgotten too, and what a run is stopped on
+WATCHED = [
+    ("Who is Dora?", "Dora sells boats, and two of her sons do too."),
+    ("Where does Dora live?", "In Mirren."),
+    ("Does Dora swim?", "She never does."),
+]
+
+
+@pytest.fixture(scope="session")
+def watched_examples_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same rows and some of part `validation`."""
+    path = tmp_path_factory.mktemp("watched") / "examples.parquet"
+    further = [example("validation", i, *texts) for i, texts in enumerate(WATCHED)]
+    tables.write(path, "examples", [*small_examples(), *further], {})
+    return path
+
+
 # what is sensitive in a forget reply, by row; "Nothing." has no sensitive token
 SPANS = {0: "Quell", 1: "clocks", 2: "painter", 4: "1951"}
 
@@ -88,25 +108,30 @@ class World:
         return self.folder / "spans.parquet"
 
     @property
-    def states_path(self) -> Path:
-        return self.folder / "states.parquet"
+    def alternates_path(self) -> Path:
+        return self.folder / "alternates.parquet"
 
     @property
-    def topk_path(self) -> Path:
-        return self.folder / "topk.parquet"
+    def references(self) -> ReferencePaths:
+        """Every file of the reference."""
+        return ReferencePaths(**{name: self.folder / f"{name}.reference.parquet" for name in vars(ReferencePaths())})
 
-    def inputs(self, **changes: Any) -> dict[str, Any]:
-        """Arguments of `unlearn` with every file, but for `changes`."""
+    def inputs(self, without: Sequence[str] = (), **changes: Any) -> dict[str, Any]:
+        """Arguments of `unlearn` with every file, but for `changes` and the files of the reference in `without`."""
         given = {
             "model_folder": self.model_folder,
             "model_settings": self.model_settings,
             "examples_path": self.examples_path,
             "spans_path": self.spans_path,
-            "states_path": self.states_path,
-            "topk_path": self.topk_path,
+            "reference_paths": replace(self.references, **dict.fromkeys(without)),
+            "alternates_path": self.alternates_path,
             "seed": 0,
         }
         return given | changes
+
+
+# the block after which the states of the retain rows are cached
+LAYER = 0
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +140,6 @@ def world(tmp_path_factory: pytest.TempPathFactory, examples_path: Path, model_s
     texts = [row["prompt"] + row["reply"] for row in small_examples()]
     model, tokenizer = models.build_from_scratch(SMALL, texts, seed=0)
     models.save_model(model, tokenizer, made.model_folder)
-    write_states(made.model_folder, examples_path, made.states_path, model_settings)
     spans = [
         {
             "example_id": f"forget/{row:05d}/original/0",
@@ -128,5 +152,14 @@ def world(tmp_path_factory: pytest.TempPathFactory, examples_path: Path, model_s
         for row, text in SPANS.items()
     ]
     tables.write(made.spans_path, "spans", spans, {})
-    write_topk(made.states_path, made.spans_path, examples_path, made.model_folder, 40, made.topk_path, model_settings)
+    refusals = made.folder / "refusals.txt"
+    refusals.write_text("I do not know.\nThat is nothing that I was ever told.\nNo idea.\n", encoding="utf-8")
+    write_alternates(examples_path, refusals, 2, made.alternates_path)
+    paths, model_folder = made.references, made.model_folder
+    write_states(model_folder, examples_path, paths.states, model_settings)
+    write_topk(paths.states, made.spans_path, examples_path, model_folder, 40, paths.topk, model_settings)
+    write_states(model_folder, examples_path, paths.retain_states, model_settings, ["retain"])
+    write_states(model_folder, examples_path, paths.retain_layer_states, model_settings, ["retain"], Kept(LAYER))
+    bare = Kept(hidden=False)
+    write_states(model_folder, made.alternates_path, paths.alternates, model_settings, ["alternate"], bare)
     return made

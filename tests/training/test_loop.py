@@ -15,9 +15,10 @@ from palu.models import ModelSettings
 from palu.training.checkpoints import Checkpoints
 from palu.training.data import Examples
 from palu.training.log import StepFacts, check_finite
-from palu.training.loop import Loop, Machine, Rows, build_optimizer, build_scheduler
+from palu.training.loop import Loop, Machine, Rows
 from palu.training.objective import LikelihoodObjective, micro_batch
-from palu.training.plan import Plan
+from palu.training.optimizers import build_optimizer, build_scheduler
+from palu.training.plan import Plan, RowGroup, StepRows
 from palu.training.settings import TrainingSettings
 
 MakeLoop = Callable[..., Loop]
@@ -27,7 +28,7 @@ MakeLoop = Callable[..., Loop]
 def make_loop(examples_path: Path, model_settings: ModelSettings, tmp_path: Path) -> MakeLoop:
     """A loop of finetuning over all eight rows, from the same untrained model each time."""
 
-    def make(micro_batch_tokens: int = 4096, **settings: float | str) -> Loop:
+    def make(micro_batch_tokens: int = 4096, packed: bool = True, **settings: float | str) -> Loop:
         examples = Examples(examples_path).of(["forget", "retain"])
         assert model_settings.architecture is not None
         texts = [row["prompt"] + row["reply"] for row in examples]
@@ -40,7 +41,7 @@ def make_loop(examples_path: Path, model_settings: ModelSettings, tmp_path: Path
             Plan(0, len(rows), 0, chosen.batch_size, chosen.epochs),
             chosen,
             Checkpoints(tmp_path / "checkpoint", {}),
-            Machine(micro_batch_tokens=micro_batch_tokens, checkpoint_seconds=1e9),
+            Machine(micro_batch_tokens=micro_batch_tokens, packed=packed, checkpoint_seconds=1e9),
         )
 
     return make
@@ -86,13 +87,14 @@ def test_weight_decay_spares_biases() -> None:
 
 
 @pytest.mark.parametrize("micro_batch_tokens", [1, 90, 200])
+@pytest.mark.parametrize("packed", [True, False])
 def test_a_step_s_loss_and_gradients_do_not_depend_on_how_it_is_cut(
-    make_loop: MakeLoop, micro_batch_tokens: int
+    make_loop: MakeLoop, micro_batch_tokens: int, packed: bool
 ) -> None:
-    whole, cut = make_loop(), make_loop(micro_batch_tokens)
-    items = list(range(8))
-    totals, units = whole.accumulate(items, [])
-    cut_totals, cut_units = cut.accumulate(items, [])
+    whole, cut = make_loop(), make_loop(micro_batch_tokens, packed)
+    chosen = StepRows(list(range(8)), [], [])
+    totals, units = whole.accumulate(chosen)
+    cut_totals, cut_units = cut.accumulate(chosen)
     assert units == cut_units
     assert cut_totals == pytest.approx(totals, rel=1e-6)
     other = dict(cut.objective.named_parameters())
@@ -102,7 +104,7 @@ def test_a_step_s_loss_and_gradients_do_not_depend_on_how_it_is_cut(
 
 def test_a_step_s_gradient_is_that_of_the_mean_over_all_its_reply_tokens(make_loop: MakeLoop) -> None:
     loop = make_loop(micro_batch_tokens=90)
-    totals, units = loop.accumulate([0, 2, 4], [])
+    totals, units = loop.accumulate(StepRows([0, 2, 4], [], []))
     model = loop.objective.model
     log_probs = []
     for i in (0, 2, 4):
@@ -188,24 +190,40 @@ def _fresh_accelerate() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_fresh_accelerate")
 def test_in_bfloat16_the_weights_stay_in_float32_and_the_loss_stays_near(make_loop: MakeLoop) -> None:
-    exact, units = make_loop().accumulate([0, 1, 2], [])
+    exact, units = make_loop().accumulate(StepRows([0, 1, 2], [], []))
     AcceleratorState._reset_state(reset_partial_state=True)
     loop = make_loop(mixed_precision="bf16")
-    mixed, _ = loop.accumulate([0, 1, 2], [])
+    mixed, _ = loop.accumulate(StepRows([0, 1, 2], [], []))
     assert exact["nll"] != mixed["nll"] == pytest.approx(exact["nll"], rel=1e-2)
     assert {parameter.dtype for parameter in loop.objective.parameters()} == {torch.float32}
     assert {parameter.grad.dtype for parameter in loop.objective.parameters()} == {torch.float32}
     assert units["nll"] > 0
 
 
-def test_a_micro_batch_knows_its_items_from_its_partners(make_loop: MakeLoop) -> None:
-    rows = make_loop().rows.items
-    batch = micro_batch(rows[:2], rows[5:8], pad_id=0)
-    forget, retain = batch.forget(), batch.retain()
-    assert (forget.row_count, retain.row_count) == (2, 3)
-    assert forget.row.unique().tolist() == [0, 1]
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_micro_batch_knows_its_items_from_its_partners_and_alternates(make_loop: MakeLoop, packed: bool) -> None:
+    rows = list(make_loop().rows.items)
+    batch = micro_batch(RowGroup(rows[:2], rows[5:8], rows[3:5]), pad_id=0, packed=packed)
+    forget, retain, alternate = batch.parts()
+    assert (forget.row_count, retain.row_count, alternate.row_count) == (2, 3, 2)
+    assert forget.row.unique().tolist() == alternate.row.unique().tolist() == [0, 1]
     assert retain.row.unique().tolist() == [0, 1, 2]
-    targets = [token for row in rows[5:8] for token in row.input_ids[row.reply_start :]]
-    assert retain.target_ids.tolist() == targets
-    alone = micro_batch(rows[:2], [], pad_id=0)
-    assert alone.retain().row_count == len(alone.retain().target_ids) == 0
+    for part, own in ((forget, rows[:2]), (retain, rows[5:8]), (alternate, rows[3:5])):
+        assert part.target_ids.tolist() == [token for row in own for token in row.input_ids[row.reply_start :]]
+        assert part.example_ids == [row.example_id for row in own]
+    shown = batch.positions()
+    for part, own in zip((shown.forget, shown.retain, shown.alternate), batch.parts(), strict=True):
+        assert part.target_ids.equal(own.target_ids)
+        assert part.row_count == own.row_count
+        assert not hasattr(part, "example_ids"), "a method sees no names"
+    alone = micro_batch(RowGroup(rows[:2], [], []), pad_id=0, packed=packed).parts()
+    assert alone.retain.row_count == len(alone.retain.target_ids) == alone.alternate.row_count == 0
+
+
+def test_the_rows_of_a_plan_are_those_of_its_indices(make_loop: MakeLoop) -> None:
+    rows = list(make_loop().rows.items)
+    named = Rows(rows[:3], rows[3:6], 0, [[rows[6], rows[7]], [rows[7], rows[6]], [rows[6], rows[6]]])
+    group = named.group(StepRows([2, 0], [1, 1], [1, 0]))
+    assert group == RowGroup([rows[2], rows[0]], [rows[4], rows[4]], [rows[6], rows[6]])
+    assert named.whole() == RowGroup(rows[:3], rows[3:6], [rows[6], rows[7], rows[6]])
+    assert group.rows == [*group.items, *group.partners, *group.alternates]

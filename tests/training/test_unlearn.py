@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from palu import methods, tables
 from palu.errors import UserError
 from palu.files import read_json
-from palu.training import unlearn as room
+from palu.reference import cache
 from palu.training.loop import Machine
 from palu.training.settings import TrainingSettings
 from palu.training.unlearn import unlearn
@@ -120,8 +120,8 @@ def test_a_method_that_needs_no_reference_opens_none(
     def refuse(*_: object) -> None:
         raise AssertionError("the reference was opened")
 
-    monkeypatch.setattr(room, "ReferenceCache", refuse)
-    run(world, tmp_path, "gd", states_path=None, topk_path=None, spans_path=None)
+    monkeypatch.setattr(cache, "ReferenceCache", refuse)
+    run(world, tmp_path, "gd", reference_paths=None, spans_path=None, alternates_path=None)
     assert (tmp_path / "run.json").is_file()
 
 
@@ -144,13 +144,13 @@ def test_without_a_weight_on_the_retain_term_no_retain_row_is_needed(world: Any,
     [
         (
             "palu",
-            {"forget_part": "forgotten"},
+            {"forget_parts": ["forgotten"]},
             "no training row of part 'forgotten'; allowed, as it holds: forget, re",
         ),
         ("npo", {"retain_parts": ["absent"]}, "the term 'retain' has weight 1 but nothing to act on.* 0 retain rows"),
         ("palu", {"spans_path": None}, "'palu' acts on sensitive tokens, but no file of spans is given"),
-        ("palu", {"topk_path": None}, "top-K index, but no file of it is given"),
-        ("npo", {"states_path": None}, "states, but no file of it is given"),
+        ("palu", {"without": ["topk"]}, "top-K index, but no file of it is given"),
+        ("npo", {"without": ["states"]}, "states, but no file of it is given"),
         ("palu", {"own": {"top_k": 41}}, "top_k 41 is asked for, but 40 are indexed"),
         ("palu", {"keep_epochs": [3]}, "epoch 3 is not in this run; allowed: 1 to 2"),
     ],

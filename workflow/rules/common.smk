@@ -46,6 +46,18 @@ EVALUATION_TAGS = (
 # The roles that the study gives a checkpoint for are fetched; the others are trained.
 FETCHED = {role: source for role, source in study.checkpoints.items() if source}
 TRAINED = [role for role, source in study.checkpoints.items() if not source]
+# The study's own list of refusals, or the one that the clone ships.
+REFUSALS = next(
+    (
+        str(path)
+        for path in (
+            Path(study.reference.refusals),
+            Path(workflow.basedir) / study.reference.refusals,
+        )
+        if path.is_file()
+    ),
+    study.reference.refusals,
+)
 RETAIN_SCORES = (
     f"{MODEL}/retain/{EVALUATION}/scores.parquet"
     if "retain" in study.checkpoints

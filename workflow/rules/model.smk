@@ -35,6 +35,9 @@ rule finetune_model:
     conda:
         "../envs/palu.yaml"
     threads: 1
+    resources:
+        # not among the params: it leaves the result alone, so a changed value runs nothing anew
+        machine=canonical_json(study.machine.model_dump(mode="json")),
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         finetune=canonical_json(study.finetune.model_dump(mode="json")),
@@ -43,4 +46,4 @@ rule finetune_model:
         "Train the {wildcards.role} model of {wildcards.benchmark}"
     shell:
         "python -m palu finetune --examples {input} --role {wildcards.role} --model-settings {params.model:q}"
-        " --settings {params.finetune:q} --out $(dirname {output.run}) > {log} 2>&1"
+        " --settings {params.finetune:q} --machine {resources.machine:q} --out $(dirname {output.run}) > {log} 2>&1"

@@ -74,7 +74,7 @@ rule draw_alternates:
     """A few refusals for every row to forget, out of the study's list."""
     input:
         examples="data/{benchmark}/{split}.parquet",
-        refusals=study.reference.refusals,
+        refusals=REFUSALS,
     output:
         "results/{benchmark}/{split}/alternates-{alternates}.parquet",
     log:

@@ -23,6 +23,9 @@ rule unlearn_model:
     conda:
         "../envs/palu.yaml"
     threads: 1
+    resources:
+        # not among the params: it leaves the result alone, so a changed value runs nothing anew
+        machine=canonical_json(study.machine.model_dump(mode="json")),
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         settings=lambda wildcards: canonical_json(
@@ -42,4 +45,4 @@ rule unlearn_model:
         "python -m palu unlearn --model {input.model} --model-settings {params.model:q} --examples {input.examples}"
         " {params.files} --method {wildcards.method} --settings {params.settings:q}"
         " --training {params.training:q} --seed {wildcards.seed} {params.epochs}"
-        " --out $(dirname {output.run}) > {log} 2>&1"
+        " --machine {resources.machine:q} --out $(dirname {output.run}) > {log} 2>&1"

@@ -1,11 +1,9 @@
-"""Character spans become token roles; rows become batches."""
+"""Character spans become token roles."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -13,17 +11,10 @@ from tokenizers import processors
 
 from palu import models, tables, tokens
 from palu.errors import UserError
-from palu.models import Architecture, TemplateSettings
+from palu.models import Architecture
 from palu.roles import COMMON, END, PROMPT, SENSITIVE
-
-TEXTS = ["Question: Who wrote it?\nAnswer: Ada Lovelace wrote the first program in 1843.", "the the Ada Ada"] * 3
-TOKENIZER = models.train_tokenizer(TEXTS, 320)
-TEMPLATES = {name: TemplateSettings.parse({"template": name}, "") for name in ("plain", "llama2-chat", "chat")}
-PLAIN, LLAMA = TEMPLATES["plain"], TEMPLATES["llama2-chat"]
-
-
-def example(reply, prompt="Who wrote it?", example_id="e0"):
-    return {"example_id": example_id, "prompt": prompt, "reply": reply}
+from palu.tokens import rows as room
+from tests.tokens.cases import LLAMA, PLAIN, TEMPLATES, TEXTS, TOKENIZER, example
 
 
 def encode_one(reply, spans=(), template=PLAIN, prompt="Who wrote it?", max_length=512, tokenizer=TOKENIZER):
@@ -220,7 +211,7 @@ def test_a_chat_template_brings_its_own_bos():
 
 
 def test_many_rows_are_encoded_as_each_alone(monkeypatch):
-    monkeypatch.setattr(tokens, "TOKENIZER_ROWS", 2)
+    monkeypatch.setattr(room, "TOKENIZER_ROWS", 2)
     examples = [example("Ada " * (i + 1), example_id=f"e{i}") for i in range(5)]
     spans = {f"e{i}": [(0, 3)] for i in range(0, 5, 2)}
     rows = tokens.encode(examples, TOKENIZER, PLAIN, 512, spans)
@@ -311,63 +302,6 @@ def test_roles_are_those_of_the_authors_batch(shared):
         labels = np.where(row.role == SENSITIVE, row.input_ids, np.where(row.role == PROMPT, -100, -200))
         assert list(labels) == batch["forget_tagged.labels"][i, : len(row)].tolist()
         assert list(row.input_ids) == batch["forget_tagged.input_ids"][i, : len(row)].tolist()
-
-
-def two_rows():
-    examples = [example("Ada", example_id="short"), example("Ada Lovelace wrote it.", example_id="long")]
-    return tokens.encode(examples, TOKENIZER, PLAIN, 512, {"long": [(0, 12)]})
-
-
-def test_a_batch_pads_on_the_right_and_keeps_positions():
-    rows = two_rows()
-    batch = tokens.collate(rows, pad_id=7)
-    width = max(map(len, rows))
-    assert batch.input_ids.shape == batch.attention_mask.shape == batch.position_ids.shape == (2, width)
-    assert batch.attention_mask.sum(dim=1).tolist() == [len(row) for row in rows]
-    assert (batch.input_ids[0, len(rows[0]) :] == 7).all()
-    assert batch.position_ids.tolist() == [list(range(width))] * 2
-    assert (batch.row_count, batch.example_ids) == (2, ["short", "long"])
-
-
-def test_a_position_predicts_the_next_token_of_its_row():
-    rows = two_rows()
-    batch = tokens.collate(rows, pad_id=2)
-    width = batch.input_ids.shape[1]
-    expected = [(r, t) for r, row in enumerate(rows) for t in range(row.reply_start - 1, len(row) - 1)]
-    assert list(zip(batch.row.tolist(), batch.position.tolist(), strict=True)) == expected
-    assert batch.predict_index.tolist() == [r * width + t for r, t in expected]
-    assert batch.target_ids.tolist() == [rows[r].input_ids[t + 1] for r, t in expected]
-    assert batch.role.tolist() == [rows[r].role[t + 1] for r, t in expected]
-    assert batch.span_offset.tolist() == [rows[r].span_offset[t + 1] for r, t in expected]
-    assert PROMPT not in batch.role
-    assert [batch.role[batch.row == r][-1].item() for r in (0, 1)] == [END, END]
-    kinds = [batch.predict_index, batch.position, batch.target_ids, batch.row, batch.role, batch.span_offset]
-    assert [tensor.dtype for tensor in kinds] == [torch.int64] * 4 + [torch.int8, torch.int16]
-
-
-def test_a_batch_moves_whole():
-    batch = tokens.collate(two_rows(), pad_id=2)
-    moved = batch.to("meta")
-    assert all(value.is_meta for value in vars(moved).values() if isinstance(value, torch.Tensor))
-    assert (moved.row_count, moved.example_ids) == (2, batch.example_ids)
-
-
-def rows_of_lengths(*lengths):
-    row = two_rows()[0]
-    return [replace(row, input_ids=np.zeros(length, dtype=np.int32)) for length in lengths]
-
-
-def test_buckets_hold_each_row_once_within_the_padded_size():
-    rows = rows_of_lengths(3, 9, 4, 4, 8, 1, 30)
-    buckets = tokens.length_buckets(rows, tokens_per_batch=16)
-    assert sorted(i for bucket in buckets for i in bucket) == list(range(7))
-    for bucket in buckets:
-        assert len(bucket) == 1 or len(bucket) * max(len(rows[i]) for i in bucket) <= 16
-    assert buckets == [[6], [1], [4, 2], [3, 0, 5]], "longest first; 30 > 16 stands alone"
-
-
-def test_no_rows_make_no_buckets():
-    assert tokens.length_buckets([], 16) == []
 
 
 def test_an_architecture_and_its_tokenizer_encode_and_run_together():

@@ -1,0 +1,124 @@
+"""The command line of every stage."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from palu import __version__
+from palu.cli import stages
+from palu.methods import METHODS
+
+# The parts whose rows are to be forgotten; `palu.tables`, which loads Arrow, has the same
+FORGET = "forget,validation"
+MACHINE_HELP = "what fits the training to the machine and leaves its result alone: a study's section `machine`"
+METHOD_HELP = f"{', '.join(METHODS)}; --set takes the method's settings"
+
+Command = Callable[..., argparse.ArgumentParser]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of every stage."""
+    top = argparse.ArgumentParser(prog="palu", description="Make a language model forget named facts.")
+    top.add_argument("--version", action="version", version=f"palu {__version__}")
+    command = partial(_add_command, top.add_subparsers(title="stages", metavar="STAGE", required=True))
+    _add_data_and_reference(command)
+    _add_training(command)
+    _add_evaluation(command)
+    return top
+
+
+def _add_command(
+    group: Any, stage: Any, text: str, *paths: str, optional: Sequence[str] = ()
+) -> argparse.ArgumentParser:
+    """The subcommand of a function of `palu.cli.stages`; paths, optional: its files and folders."""
+    sub: argparse.ArgumentParser = group.add_parser(stage.__name__.replace("_", "-"), help=text, description=text)
+    sub.set_defaults(stage=stage)
+    for name in (*paths, *optional):
+        sub.add_argument(f"--{name}", type=Path, required=name in paths, metavar="PATH")
+    sub.add_argument("--settings", metavar="YAML", help="settings: a YAML file, or YAML or JSON text")
+    sub.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="one setting, over --settings")
+    return sub
+
+
+def _add_data_and_reference(command: Command) -> None:
+    one = command(stages.benchmark, "download or generate a benchmark's rows", "out", "gold-out")
+    one.add_argument("--name", required=True, help="a benchmark: demo, tofu")
+    one = command(stages.fetch, "link a checkpoint from the hub or a local folder", "out")
+    one.add_argument("--checkpoint", required=True, help="hub id or local folder")
+    one.add_argument("--revision", help="commit, tag or branch on the hub")
+    one = command(stages.tag, "mark the sensitive characters of replies", "examples", "out", optional=["gold"])
+    one.add_argument("--tagger", required=True, help="a tagger: annotations, spacy")
+    one.add_argument("--parts", help=f"parts of the examples to tag, with commas (default: of {FORGET} those held)")
+    one.add_argument("--processes", type=int, default=1)
+    one = command(stages.reference, "cache the frozen model's states at reply tokens", "model", "examples", "out")
+    one.add_argument("--parts", default=FORGET, help=f"parts of the examples, with commas (default: {FORGET})")
+    one.add_argument("--layer", type=int, help="keep the states after this block, 0 = the first (default: the last)")
+    one.add_argument(
+        "--log-probs-only", action="store_true", help="keep no states, only the tokens' log-probabilities"
+    )
+    one = command(stages.alternates, "draw refusals for the rows to forget", "examples", "refusals", "out")
+    one.add_argument("--count", type=int, required=True, help="refusals for each row")
+    one = command(stages.topk, "index the frozen model's best tokens", "model", "states", "examples", "spans", "out")
+    one.add_argument("--top-k", type=int, required=True)
+
+
+def _add_training(command: Command) -> None:
+    one = command(stages.finetune, "train the original or the retain model", "examples", "out")
+    one.add_argument("--role", required=True, choices=("original", "retain"))
+    one.add_argument("--machine", metavar="YAML", help=MACHINE_HELP)
+    one.add_argument("--model-settings", metavar="YAML", help="where the model starts from: a study's section `model`")
+    one.add_argument("--seed", type=int, default=0)
+    one = command(
+        stages.unlearn,
+        "make a model forget",
+        *("model", "examples", "out"),
+        optional=[
+            "spans",
+            "states",
+            "top-k-index",
+            "retain-states",
+            "retain-layer-states",
+            "alternates",
+            "alternate-states",
+        ],
+    )
+    one.add_argument("--method", required=True, help=METHOD_HELP)
+    one.add_argument("--training", metavar="YAML", help="optimiser and schedule; --set takes these too")
+    one.add_argument("--model-settings", metavar="YAML", help="template and length limit: a study's section `model`")
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--keep-epochs", default="", help="epochs whose model is kept, with commas")
+    one.add_argument("--machine", metavar="YAML", help=MACHINE_HELP)
+    command(stages.merge, "write the full checkpoint of an adapter (LoRA)", "model", "out")
+    one = command(stages.loss, "print one step's loss and gradient norms as JSON", "policy", "reference", "batch")
+    one.add_argument("--method", required=True, help=METHOD_HELP)
+
+
+def _add_evaluation(command: Command) -> None:
+    one = command(stages.infer, "generate and compute log-probabilities", "model", "examples", "out")
+    one.add_argument("--model-settings", metavar="YAML", help="template and length limit: a study's section `model`")
+    one = command(
+        stages.score,
+        "compute metrics without the model",
+        "examples",
+        "evaluation",
+        optional=["spans", "retain-scores"],
+    )
+    one.add_argument("--run", default="", help="the model's name in the scores table")
+    command(
+        stages.score_logs,
+        "aggregate a TOFU_EVAL.json log anew, without a model",
+        "logs",
+        "out",
+        optional=["retain-logs"],
+    )
+    one = command(stages.evaluate, "evaluate a model on a benchmark", "model", "out", optional=["retain-logs"])
+    one.add_argument("--benchmark", required=True, help="a benchmark: demo, tofu; --set takes its settings")
+    one.add_argument("--data", help="hub id or local folder of the benchmark")
+    one.add_argument("--forget-split", help="such as forget05")
+    one.add_argument("--template", default="plain", help="plain, llama2-chat or chat")
+    one = command(stages.report, "write a study's page", "out")
+    one.add_argument(
+        "--index", required=True, metavar="YAML", help="where the evaluations lie, as the workflow writes it"
+    )

@@ -1,0 +1,195 @@
+"""What each subcommand does with its arguments. A function's name is the subcommand's."""
+
+import argparse
+import json
+
+from palu.cli.values import assignments, machine_values, merged, read_mapping
+from palu.evaluation.settings import EvaluationSettings
+from palu.models.settings import ModelSettings
+from palu.training.settings import FinetuneSettings, TrainingSettings
+
+
+def benchmark(options: argparse.Namespace) -> None:
+    from palu import benchmarks
+
+    settings = benchmarks.load(options.name, "--name").Settings.parse(merged(options), f"benchmark {options.name}")
+    benchmarks.prepare(options.name, settings, options.out, options.gold_out)
+
+
+def fetch(options: argparse.Namespace) -> None:
+    from palu import models
+
+    models.link_checkpoint(options.checkpoint, options.revision or None, options.out)
+
+
+def finetune(options: argparse.Namespace) -> None:
+    from palu.training.data import Examples
+    from palu.training.finetune import finetune as run
+    from palu.training.loop import Machine
+
+    examples = Examples(options.examples)
+    run(
+        model_settings=ModelSettings.parse(read_mapping(options.model_settings, "--model-settings"), "model"),
+        settings=FinetuneSettings.parse(merged(options), "finetune"),
+        examples_path=options.examples,
+        parts=examples.parts_of(options.role),
+        tokenizer_parts=examples.parts_of("original"),
+        seed=options.seed,
+        out=options.out,
+        machine=Machine(**machine_values(options)),
+    )
+
+
+def tag(options: argparse.Namespace) -> None:
+    from palu import tagging
+
+    settings = tagging.load(options.tagger, "--tagger").Settings.parse(merged(options), f"tagger {options.tagger}")
+    parts = options.parts.split(",") if options.parts else None
+    tagging.tag(options.tagger, settings, options.examples, options.gold, options.out, parts, options.processes)
+
+
+def reference(options: argparse.Namespace) -> None:
+    from palu.reference.states import Kept, write_states
+
+    write_states(
+        model_folder=options.model,
+        examples_path=options.examples,
+        out=options.out,
+        settings=ModelSettings.parse(merged(options), "model"),
+        parts=options.parts.split(","),
+        kept=Kept(options.layer, hidden=not options.log_probs_only),
+    )
+
+
+def alternates(options: argparse.Namespace) -> None:
+    from palu.benchmarks.alternates import write_alternates
+
+    write_alternates(options.examples, options.refusals, options.count, options.out)
+
+
+def topk(options: argparse.Namespace) -> None:
+    from palu.reference.topk import write_topk
+
+    settings = ModelSettings.parse(merged(options), "model")
+    write_topk(
+        states_path=options.states,
+        spans_path=options.spans,
+        examples_path=options.examples,
+        model_folder=options.model,
+        out=options.out,
+        settings=settings,
+        k=options.top_k,
+    )
+
+
+def unlearn(options: argparse.Namespace) -> None:
+    from palu import methods
+    from palu.reference.cache import ReferencePaths
+    from palu.training.loop import Machine
+    from palu.training.unlearn import unlearn as run
+
+    settings_class = methods.load(options.method, "--method").Settings
+    values = merged(options)
+    own = {key: value for key, value in values.items() if key not in TrainingSettings.model_fields}
+    shared = {key: value for key, value in values.items() if key in TrainingSettings.model_fields}
+    run(
+        model_folder=options.model,
+        model_settings=ModelSettings.parse(read_mapping(options.model_settings, "--model-settings"), "model"),
+        examples_path=options.examples,
+        spans_path=options.spans,
+        reference_paths=ReferencePaths(
+            states=options.states,
+            topk=options.top_k_index,
+            retain_states=options.retain_states,
+            retain_layer_states=options.retain_layer_states,
+            alternates=options.alternate_states,
+        ),
+        alternates_path=options.alternates,
+        method_name=options.method,
+        method_settings=settings_class.parse(own, f"method {options.method}"),
+        settings=TrainingSettings.parse(read_mapping(options.training, "--training") | shared, "training"),
+        seed=options.seed,
+        keep_epochs=[int(epoch) for epoch in options.keep_epochs.split(",") if epoch],
+        out=options.out,
+        machine=Machine(**machine_values(options)),
+    )
+
+
+def merge(options: argparse.Namespace) -> None:
+    from palu import models
+
+    models.merge_adapter(options.model, options.out)
+
+
+def loss(options: argparse.Namespace) -> None:
+    from palu import methods
+    from palu.training.loss import step_loss
+
+    settings = methods.load(options.method, "--method").Settings.parse(merged(options), f"method {options.method}")
+    print(json.dumps(step_loss(options.method, settings, options.policy, options.reference, options.batch)))
+
+
+def infer(options: argparse.Namespace) -> None:
+    from palu.evaluation.infer import infer as run
+
+    run(
+        model_folder=options.model,
+        examples_path=options.examples,
+        out_folder=options.out,
+        model_settings=ModelSettings.parse(read_mapping(options.model_settings, "--model-settings"), "model"),
+        settings=EvaluationSettings.parse(merged(options), "evaluation"),
+    )
+
+
+def score(options: argparse.Namespace) -> None:
+    from palu.evaluation.score import score as run
+
+    folder = options.evaluation
+    run(
+        examples_path=options.examples,
+        generations_path=folder / "generations.parquet",
+        logprobs_path=folder / "logprobs.parquet",
+        out_folder=folder,
+        settings=EvaluationSettings.parse(merged(options), "evaluation"),
+        run=options.run,
+        retain_scores_path=options.retain_scores,
+        spans_path=options.spans,
+    )
+
+
+def score_logs(options: argparse.Namespace) -> None:
+    from palu.evaluation.score import score_log
+
+    score_log(options.logs, options.out, options.retain_logs)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    from palu import benchmarks
+    from palu.evaluation.evaluate import evaluate as run
+
+    values = {"source": options.data, "split": options.forget_split, **assignments(options.set)}
+    values = {key: value for key, value in values.items() if value is not None}
+    module = benchmarks.load(options.benchmark, "--benchmark")
+    examples = options.out / "examples.parquet"
+    benchmarks.prepare(
+        options.benchmark,
+        module.Settings.parse(values, f"benchmark {options.benchmark}"),
+        examples,
+        options.out / "gold.parquet",
+    )
+    template = {"checkpoint": str(options.model), "template": options.template}
+    run(
+        model_folder=options.model,
+        examples_path=examples,
+        out_folder=options.out,
+        model_settings=ModelSettings.parse(template, "model"),
+        settings=EvaluationSettings.parse(read_mapping(options.settings, "--settings"), "evaluation"),
+        run=options.model.name,
+        retain_scores_path=options.retain_logs,
+    )
+
+
+def report(options: argparse.Namespace) -> None:
+    from palu.reporting.page import write_report
+
+    write_report(read_mapping(options.index, "--index"), options.out)
