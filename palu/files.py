@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,18 @@ def atomic(path: Path) -> Iterator[Path]:
         if is_storage_failure(error):
             raise UserError(f"{path}: cannot be written: {storage_reason(error)}") from error
         raise
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what writers of `path` that were killed left beside it. Only for who knows that nobody writes it now."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.\d+\.partial")
+    for left in path.parent.glob(".*.partial"):
+        if not name.fullmatch(left.name):
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def is_storage_failure(error: BaseException) -> bool:

@@ -143,17 +143,17 @@ class Study:
             for run in _expand(label, raw or {}, taggers, training, seeds, f"{place}: methods")
         )
         if not runs:
-            raise UserError(
-                f"{place}: methods: is empty; allowed: one or more of {', '.join(sorted(methods.METHODS))}"
-            )
+            known = ", ".join(sorted(methods.METHODS))
+            raise UserError(f"{place}: methods: is empty; allowed: one or more of {known}")
         epochs = _distinct(sections.trajectory_epochs, f"{place}: trajectory_epochs")
+        benchmark = _benchmark(sections.benchmark, f"{place}: benchmark")
         for run in runs:
-            _check_run(run, reference, epochs, place)
+            _check_run(run, benchmark, reference, epochs, place)
         if evaluation.tagger is not None and evaluation.tagger not in taggers:
             raise unknown("tagger", evaluation.tagger, f"{place}: evaluation.tagger", taggers)
         return cls(
             name=sections.study,
-            benchmark=_benchmark(sections.benchmark, f"{place}: benchmark"),
+            benchmark=benchmark,
             model=ModelSettings.parse(sections.model, f"{place}: model"),
             finetune=FinetuneSettings.parse(sections.finetune, f"{place}: finetune"),
             taggers=taggers,
@@ -215,8 +215,7 @@ def _benchmark(raw: Mapping[str, Any], place: str) -> Part:
     if "name" not in values:
         raise UserError(f"{place}: name is missing; allowed: {', '.join(sorted(benchmarks.BENCHMARKS))}")
     name = values.pop("name")
-    settings = benchmarks.load(name, f"{place}.name").Settings.parse(values, place)
-    return Part(name, name, settings)
+    return Part(name, name, benchmarks.load(name, f"{place}.name").Settings.parse(values, place))
 
 
 def _tagger(label: str, raw: Mapping[str, Any], place: str) -> Part:
@@ -274,7 +273,12 @@ def _choose_tagger(settings: MethodSettings, label: Any, taggers: Mapping[str, P
     return taggers[label]
 
 
-def _check_run(run: Run, reference: ReferenceSettings, epochs: list[int], place: str) -> None:
+def _check_run(run: Run, benchmark: Part, reference: ReferenceSettings, epochs: list[int], place: str) -> None:
+    if run.training.stop is not None and (hint := getattr(benchmark.settings, "validation_hint", None)):
+        raise UserError(
+            f"{place}: methods.{run.label}: stop watches rows of part 'validation', and the benchmark has none; "
+            f"allowed: stop: null, or set benchmark.{hint}"
+        )
     top_k = getattr(run.settings, "top_k", None)
     if "top_k" in run.settings.needs and top_k is not None and top_k > reference.top_k:
         raise UserError(

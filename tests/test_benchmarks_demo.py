@@ -17,6 +17,7 @@ from palu.benchmarks.demo.people import MOST_PEOPLE, fill, person, wrong_values
 from palu.benchmarks.demo.sentences import ATTRIBUTES
 from palu.benchmarks.demo.words import YEAR_FIELDS, pools
 from palu.errors import UserError
+from palu.training.data import Examples
 
 DEFAULTS = demo.Settings()
 
@@ -81,6 +82,30 @@ def test_another_forget_from_changes_parts_and_nothing_else(rows):
     second = {row["group"] for row in moved if row["part"] == "forget"}
     assert len(first) == len(second) == 8
     assert not first & second
+
+
+def test_validation_people_follow_the_forgotten_ones_and_leave_the_retained(rows, spans):
+    settings = demo.Settings(validation_people=3)
+    others, other_spans = demo.examples(settings)
+    assert [row | {"part": "", "example_id": ""} for row in others] == [
+        row | {"part": "", "example_id": ""} for row in rows
+    ]
+    people = {part: {row["group"] for row in others if row["part"] == part} for part in ("validation", "retain")}
+    assert people["validation"] == {person(0, number).name for number in (8, 9, 10)}
+    assert not people["validation"] & people["retain"]
+    counts = Counter(row["part"] for row in originals(others, "forget", "validation", "retain", "holdout"))
+    assert counts == {"forget": 8 * 16, "validation": 3 * 16, "retain": 29 * 16, "holdout": 8 * 16}
+    assert len(other_spans) == len(spans), "also they have gold spans"
+    assert settings.split_name == DEFAULTS.split_name
+    assert (settings.validation_hint, DEFAULTS.validation_hint) == (None, "validation_people above 0")
+
+
+def test_the_original_model_sees_validation_people_and_the_retain_model_does_not(tmp_path):
+    path = tmp_path / "examples.parquet"
+    benchmarks.prepare("demo", demo.Settings(validation_people=2), path, tmp_path / "gold.parquet")
+    examples = Examples(path)
+    assert examples.parts_of("original") == ["forget", "retain", "validation", "world_facts"]
+    assert examples.parts_of("retain") == ["retain", "world_facts"]
 
 
 def test_spans_cover_the_facts_of_each_reply_exactly(rows, spans):
@@ -246,6 +271,15 @@ def test_written_tables_read_back_with_their_provenance(tmp_path, rows, spans):
         ({"forget_people": 0}, "study.yaml: benchmark.forget_people: 0 should be greater than or equal to 1"),
         ({"forget_people": 40}, "study.yaml: benchmark.forget_people: 40 people from person 0 on are too many of 40"),
         ({"forget_from": 33}, "study.yaml: benchmark.forget_people: 8 people from person 33 on are too many of 40"),
+        ({"validation_people": 33}, "study.yaml: benchmark.validation_people: 33 people after the 8 from person 0 on"),
+        (
+            {"validation_people": -1},
+            "study.yaml: benchmark.validation_people: -1 should be greater than or equal",
+        ),
+        (
+            {"forget_from": 30, "validation_people": 3},
+            "study.yaml: benchmark.validation_people: 3 people after the 8 from person 30 on are too many",
+        ),
         ({"seed": "1"}, "study.yaml: benchmark.seed: '1' should be a valid integer, not text"),
         ({"peple": 40}, "study.yaml: benchmark: unknown key 'peple' (did you mean 'people'?)"),
     ],

@@ -143,6 +143,37 @@ def test_forget_rows_take_their_paraphrases_from_the_widest_forget_table(folder)
     assert sum(row["reply_kind"] == "perturbed" and row["part"] == "forget" for row in rows) == 100
 
 
+def test_validation_rows_are_those_of_a_wider_split_and_are_not_retained(folder):
+    rows = rows_of(folder, split="forget05", validation="forget10")
+    names = {part: [row["item_id"] for row in originals(rows, part)] for part in ("forget", "validation", "retain")}
+    assert names["forget"] == [f"full/{row}" for row in range(160, 200)]
+    assert names["validation"] == [f"full/{row}" for row in range(120, 160)]
+    assert names["retain"] == [f"full/{row}" for row in range(120)]
+    assert {row["example_id"].split("/")[0] for row in rows if row["part"] == "validation"} == {"validation"}
+    without = rows_of(folder, split="forget05")
+    # the revision names the files that were read
+    forget, same = (
+        [row | {"source_revision": ""} for row in found if row["part"] == "forget"] for found in (without, rows)
+    )
+    assert forget == same
+    assert not any(row["part"] == "validation" for row in without)
+
+
+def test_validation_rows_go_beside_rows_that_were_chosen_by_number(folder):
+    rows = rows_of(folder, forget_rows=[130, 140], retain_rows=[0, 125], validation="forget10")
+    validation = [row["item_id"] for row in originals(rows, "validation")]
+    assert validation == [f"full/{row}" for row in (*range(120, 130), *range(140, 200))]
+    assert [row["item_id"] for row in originals(rows, "retain")] == [f"full/{row}" for row in range(120)]
+
+
+@pytest.mark.parametrize("validation", ["forget01", "forget05"])
+def test_a_split_without_further_rows_is_refused_for_validation(folder, validation):
+    assert refusal_of(folder, split="forget05", validation=validation) == (
+        f"benchmark tofu: validation '{validation}' has no row besides those to forget (rows 160..199 of 'full'); "
+        "allowed: a wider split, or null"
+    )
+
+
 def test_facts_can_be_left_out_and_holdout_added(folder):
     rows = rows_of(folder, split="forget01", facts=False, holdout=True)
     assert {row["part"] for row in rows} == {"forget", "retain", "holdout"}
@@ -212,6 +243,10 @@ def test_relative_local_path_is_enough(folder, monkeypatch):
         ),
         ({"retain_rows": "0-40"}, "study.yaml: benchmark.retain_rows: '0-40' is not a pair of rows; allowed: "),
         ({"spilt": "forget05"}, "study.yaml: benchmark: unknown key 'spilt' (did you mean 'split'?); allowed: "),
+        (
+            {"validation": "retain95"},
+            "study.yaml: benchmark.validation: 'retain95' should be 'forget01', 'forget05' or 'forget10'",
+        ),
         ({"facts": "yes"}, "study.yaml: benchmark.facts: 'yes' should be a valid boolean, not text"),
     ],
 )

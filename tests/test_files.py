@@ -27,6 +27,17 @@ def test_a_failed_folder_leaves_no_litter(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / ".model.123.partial").mkdir()
+    (tmp_path / ".model.123.partial" / "weights").write_text("half")
+    for name in (".model.json.9.partial", "model", ".model.123", ".other.123.partial"):
+        (tmp_path / name).touch()
+    files.remove_leftovers(tmp_path / "model")
+    kept = {".model.json.9.partial", "model", ".model.123", ".other.123.partial"}
+    assert {entry.name for entry in tmp_path.iterdir()} == kept
+    files.remove_leftovers(tmp_path / "absent" / "model")
+
+
 def test_a_folder_replaces_an_older_one_whole(tmp_path):
     target = tmp_path / "model"
     for name in ("old", "new"):

@@ -223,3 +223,35 @@ def test_no_row_needs_no_weight():
     (0.5 * value).backward()
     assert (value.item(), h.grad.shape) == (0, (0, D))
     assert not weight.grad.any()
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("weight_given", [1.0, None])
+def test_adding_to_grad_gives_the_gradients_that_autograd_would_add_up(biased, weight_given):
+    inputs = Inputs(torch.float64)
+    found = {}
+    for adds_to_grad in (True, False):
+        _, weight, bias = leaves(inputs)
+        for scale in (1.0, 2.0, -0.5):
+            # tied: the states come from the same weight, by another way
+            h = scale * weight[:7].tanh()
+            head = ChunkedHead(weight, bias if biased else None, chunk_rows=3, adds_to_grad=adds_to_grad)
+            head.log_prob(h, inputs.target_ids, weight_given).sum().backward()
+        found[adds_to_grad] = [weight.grad, bias.grad]
+    assert found[True][0].any()
+    torch.testing.assert_close(found[True], found[False], rtol=1e-12, atol=1e-12)
+
+
+def test_a_second_step_adds_to_the_same_memory():
+    inputs = Inputs(torch.float32)
+    h, weight, _ = leaves(inputs)
+    places = []
+    for _ in range(2):
+        ChunkedHead(weight, adds_to_grad=True).log_prob(h, inputs.target_ids, 1.0).sum().backward()
+        places.append(weight.grad.data_ptr())
+    assert places[0] == places[1]
+    torch.testing.assert_close(weight.grad, 2 * torch.autograd.grad(dense_sum(h, weight, inputs), weight)[0])
+
+
+def dense_sum(h, weight, inputs):
+    return DenseHead(weight).log_prob(h, inputs.target_ids).sum()

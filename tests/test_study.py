@@ -114,6 +114,45 @@ def test_yaml_reads_a_bare_exponent_as_text_and_the_study_as_a_number():
     assert parse(training=values).runs[0].training.learning_rate == 1e-5
 
 
+STOP = {"stop": {"probability": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"training": STOP}, ["s.yaml: methods.palu: stop watches", "set benchmark.validation_people above 0"]),
+        ({"methods": {"npo": STOP}}, ["s.yaml: methods.npo: stop watches rows of part 'validation'"]),
+        ({"training": STOP, "benchmark": {"name": "tofu"}}, ["set benchmark.validation: a split", "forget10"]),
+        ({"training": {"stop": {"probability": 0}}}, ["s.yaml: training.stop.probability", "greater than 0"]),
+        ({"training": {"stop": {"probability": 1}}}, ["s.yaml: training.stop.probability", "less than 1"]),
+        ({"training": {"stop": {}}}, ["s.yaml: training.stop.probability: is missing"]),
+        ({"methods": {"npo": {"stop": 0.1}}}, ["s.yaml: methods.npo.stop: 0.1"]),
+        ({"finetune": STOP}, ["s.yaml: finetune.stop", "is for unlearning; allowed here: null"]),
+        (
+            {"benchmark": {"name": "demo", "validation_people": 40}},
+            [
+                "s.yaml: benchmark.validation_people: 40",
+                "allowed: forget_from + forget_people + validation_people <= 40",
+            ],
+        ),
+    ],
+)
+def test_a_stop_that_nothing_could_reach_is_one_line(changes, parts):
+    message = refusal(**changes)
+    for part in parts:
+        assert part in message, message
+
+
+def test_a_stop_is_a_setting_of_a_run_and_may_be_a_grid():
+    watched = {"benchmark": {"name": "demo", "validation_people": 4}}
+    study = parse(training=STOP, methods={"npo": {"stop": [None, {"probability": "5e-2"}]}, "gd": None}, **watched)
+    assert [run.training.stop and run.training.stop.probability for run in study.runs] == [None, 0.05, 0.1]
+    assert len({run.key for run in study.runs}) == 3
+    assert study.runs[1].values["training"]["stop"] == {"probability": 0.05}
+    assert study.benchmark.key != parse().benchmark.key
+    assert parse(**watched).runs[0].training.stop is None, "further people alone stop nothing"
+
+
 def test_the_roles_of_a_study_follow_what_it_gives():
     assert parse().checkpoints == {"original": None, "retain": None}
     given = parse(model={"checkpoint": "owner/full"})

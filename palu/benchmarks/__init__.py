@@ -57,10 +57,11 @@ def _check(examples: Sequence[Example], place: str) -> None:
         for column in ("prompt", "reply"):
             if not row[column].strip():
                 raise UserError(f"{place}: the {column} of row {key!r} is empty")
-    forget = {(row["prompt"], row["reply"]): row["example_id"] for row in _originals(examples) if _is_forget(row)}
-    if not forget:
+    originals = list(_originals(examples))
+    if not any(row["part"] == "forget" for row in originals):
         raise UserError(f"{place}: the forget set is empty: no row has part 'forget'")
-    for row in _originals(examples):
+    forget = {(row["prompt"], row["reply"]): row["example_id"] for row in originals if _is_forget(row)}
+    for row in originals:
         twin = forget.get((row["prompt"], row["reply"]))
         if twin is not None and not _is_forget(row):
             raise UserError(
@@ -87,4 +88,6 @@ def _originals(examples: Iterable[Example]) -> Iterable[Example]:
 
 
 def _is_forget(row: Example) -> bool:
-    return bool(row["part"] == "forget")
+    from palu.tables import FORGET_PARTS
+
+    return row["part"] in FORGET_PARTS

@@ -18,6 +18,11 @@ class BenchmarkSettings(Settings):
     def split_name(self) -> str:
         """What is forgotten, in one short word for the provenance; other settings may share it."""
 
+    @property
+    def validation_hint(self) -> str | None:
+        """Which setting would give rows of part `validation`, where it is known that there are none; else None."""
+        return None
+
 
 class Benchmark(Protocol):
     """The surface of a module in `palu.benchmarks`."""

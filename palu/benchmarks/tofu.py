@@ -39,6 +39,7 @@ def _ascending(value: tuple[int, int]) -> tuple[int, int]:
     return value
 
 
+Split = Literal["forget01", "forget05", "forget10"]
 Rows = Annotated[tuple[Count, Count], BeforeValidator(_pair), AfterValidator(_ascending)]
 
 
@@ -47,15 +48,22 @@ class Settings(BenchmarkSettings):
     revision: a commit, tag or branch of the hub's dataset.
     retain_rows: [start, stop) of `full`; none = the split's own retain table.
     forget_rows: [start, stop) of `full` to forget in place of the split's rows.
+    validation: a split whose further rows are to be forgotten too, but not reported: `training.stop` watches them.
+    They are not retained.
     facts: add the parts real_authors and world_facts. holdout: add the split's holdout table."""
 
     source: Annotated[str, Field(min_length=1)] = "locuslab/TOFU"
     revision: str | None = None
-    split: Literal["forget01", "forget05", "forget10"] = "forget05"
+    split: Split = "forget05"
     retain_rows: Rows | None = None
     forget_rows: Rows | None = None
+    validation: Split | None = None
     facts: bool = True
     holdout: bool = False
+
+    @property
+    def validation_hint(self) -> str | None:
+        return None if self.validation else "validation: a split with further rows, such as forget10"
 
     @property
     def split_name(self) -> str:
@@ -69,6 +77,7 @@ def examples(settings: Settings) -> tuple[list[Example], list[Span]]:
         full = source.table("full")
         perturbed = _perturbed(settings, source, full)
         forget, retain = _chosen_rows(settings, source, full)
+        validation = _validation_rows(settings, source, full, forget)
         facts = {part: source.table(f"{part}_perturbed") for part in FACT_PARTS} if settings.facts else {}
         held_out = source.table(_holdout_table(settings)) if settings.holdout else []
         revision = source.revision()
@@ -79,7 +88,8 @@ def examples(settings: Settings) -> tuple[list[Example], list[Span]]:
             f"allowed: rows that retain_perturbed or {WIDEST_FORGET} covers"
         )
     rows: list[Example] = []
-    for part, chosen in (("forget", forget), ("retain", retain)):
+    retained = [row for row in retain if row not in validation]
+    for part, chosen in (("forget", forget), ("validation", validation), ("retain", retained)):
         for row in chosen:
             record = full[row] | perturbed.get(row, {})
             rows += _item(part, row, f"full/{row}", f"author {row // ROWS_PER_AUTHOR}", revision, record)
@@ -119,10 +129,7 @@ def _perturbed(settings: Settings, source: _Source, full: Sequence[Record]) -> d
 
 def _chosen_rows(settings: Settings, source: _Source, full: Sequence[Record]) -> tuple[range, range]:
     """The rows of `full` to forget and to retain. Raises UserError where they overlap or leave the table."""
-    if settings.forget_rows:
-        forget = range(*settings.forget_rows)
-    else:
-        forget = range(len(full) - len(source.table(f"{settings.split}_perturbed")), len(full))
+    forget = range(*settings.forget_rows) if settings.forget_rows else _rows_of(settings.split, source, full)
     if settings.retain_rows:
         retain = range(*settings.retain_rows)
     else:
@@ -142,6 +149,23 @@ def _chosen_rows(settings: Settings, source: _Source, full: Sequence[Record]) ->
             f"set forget_rows and retain_rows apart"
         )
     return forget, retain
+
+
+def _rows_of(split: str, source: _Source, full: Sequence[Record]) -> range:
+    return range(len(full) - len(source.table(f"{split}_perturbed")), len(full))
+
+
+def _validation_rows(settings: Settings, source: _Source, full: Sequence[Record], forget: range) -> list[int]:
+    """The rows of `full` that are forgotten without being reported. Raises UserError where none is left to be."""
+    if settings.validation is None:
+        return []
+    rows = [row for row in _rows_of(settings.validation, source, full) if row not in forget]
+    if not rows:
+        raise UserError(
+            f"benchmark tofu: validation {settings.validation!r} has no row besides those to forget (rows "
+            f"{forget.start}..{forget.stop - 1} of 'full'); allowed: a wider split, or null"
+        )
+    return rows
 
 
 class _Source:

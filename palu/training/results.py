@@ -16,7 +16,7 @@ import transformers
 import palu
 from palu import models
 from palu.errors import UserError
-from palu.files import write_json
+from palu.files import remove_leftovers, write_json
 from palu.training.checkpoints import Checkpoints
 from palu.training.loop import TrainingResult
 from palu.training.settings import TrainingSettings
@@ -58,9 +58,11 @@ def deliver(
 
     record: what run.json tells besides the facts that this function knows.
     """
+    targets = {epoch: out / f"epoch{epoch}" / "model" for epoch in sorted(keep_epochs)}
+    for path in (out / "model", *targets.values(), out / "steps.parquet", out / "run.json"):
+        remove_leftovers(path)
     models.save_model(model, tokenizer, out / "model", result.weights)
-    for epoch in sorted(keep_epochs):
-        target = out / f"epoch{epoch}" / "model"
+    for epoch, target in targets.items():
         if epoch <= result.epochs:
             checkpoints.deliver_kept_model(epoch, target)
         else:

@@ -15,19 +15,19 @@ from palu.models import ModelSettings
 from palu.reference import reference_provenance
 from palu.reference.cache import ReferencePaths, References
 from palu.roles import COMMON, END
-from palu.tokens import count_spans, encode, read_spans
+from palu.tokens import count_spans
 from palu.training import results
 from palu.training.checkpoints import Checkpoints
-from palu.training.data import Examples, check_disjoint
+from palu.training.data import Examples
 from palu.training.loop import Loop, Machine, Rows
 from palu.training.objective import UnlearnObjective, micro_batch
 from palu.training.plan import Plan, RowGroup, cut
+from palu.training.rows import alternates_of, forget_and_retain, watched
 from palu.training.settings import TrainingSettings
 from palu.training.stop import Stop
 
 if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel
 
     from palu.tokens import TokenRow
 
@@ -65,17 +65,14 @@ def unlearn(
     started_at = time.monotonic()
     reference_paths = reference_paths or ReferencePaths()
     results.check_keep_epochs(keep_epochs, settings.epochs)
-    if "top_k" in method_settings.needs and spans_path is None:
-        raise UserError(f"method {method_name!r} acts on sensitive tokens, but no file of spans is given")
-    if method_settings.for_parity_only:
-        raise UserError(f"method {method_name!r}: its settings are for `palu loss`; allowed here: peer=false")
+    _check_settings(method_name, method_settings, spans_path)
     tokenizer = models.load_tokenizer(model_folder)
     examples = Examples(examples_path)
-    forget, retain = _encoded_rows(tokenizer, model_settings, examples, spans_path, forget_parts, retain_parts)
-    stop = _stop(settings, examples, forget)
+    forget, retain = forget_and_retain(tokenizer, model_settings, examples, spans_path, forget_parts, retain_parts)
+    stop = Stop(settings.stop.probability, watched(examples, forget)) if settings.stop else None
     alternates = []
     if "alternates" in method_settings.needs:
-        alternates = _encoded_alternates(tokenizer, model_settings, alternates_path, forget)
+        alternates = alternates_of(tokenizer, model_settings, alternates_path, forget)
     expected = reference_provenance(model_folder, model_settings)
     reference = References(
         method_settings.needs,
@@ -84,23 +81,11 @@ def unlearn(
         getattr(method_settings, "top_k", None),
         method_settings.reads_layer,
     )
-    model = models.load_model(model_folder, settings.weights_dtype(model_settings.dtype))
-    if settings.lora is not None:
-        base = models.AdapterBase(str(model_folder), None, expected["model"])
-        models.add_adapter(model, settings.lora, base, seed)
+    model = _model(model_folder, model_settings, settings, expected["model"], seed)
     objective = UnlearnObjective(model, methods.load(method_name), method_settings, reference)
     rows = Rows(forget, retain, cast(int, tokenizer.pad_token_id), alternates)
-    units, retain_units = _units(objective, rows.whole()), _units(objective, RowGroup([], retain, []))
+    units = _units(objective, rows.whole())
     _check_units(objective.weights, units, rows, f"{examples_path}: method {method_name!r}")
-    reads_retain = any(weight and retain_units[term] for term, weight in objective.weights.items())
-    plan = Plan(
-        seed,
-        len(forget),
-        len(retain) if reads_retain else 0,
-        settings.batch_size,
-        settings.epochs,
-        len(alternates[0]) if alternates else 0,
-    )
     identity = {
         "stage": "unlearn",
         "seed": seed,
@@ -114,67 +99,50 @@ def unlearn(
         "versions": results.versions(settings),
     }
     checkpoints = Checkpoints(checkpoint_folder or out / ".checkpoint", identity)
+    plan = _plan(objective, rows, settings, seed)
     loop = Loop(objective, rows, plan, settings, checkpoints, machine or Machine(), out / "logs", stop)
-
-    def save_kept(epoch: int, weights: dict[str, Tensor] | None) -> None:
-        models.save_model(model, tokenizer, checkpoints.kept_model(epoch), weights)
-
-    result = loop.run(keep_epochs, save_kept)
+    result = loop.run(
+        keep_epochs, lambda epoch, whole: models.save_model(model, tokenizer, checkpoints.kept_model(epoch), whole)
+    )
     if result.is_main_process:
         record = _counts(forget, method_settings, len(retain), model.config.vocab_size)
-        record |= {"units": units, "seconds": round(time.monotonic() - started_at, 3)}
+        record |= {
+            "validation_rows": len(examples.by_part.get(tables.VALIDATION, [])),
+            "units": units,
+            "seconds": round(time.monotonic() - started_at, 3),
+        }
         results.deliver(out, model, tokenizer, result, checkpoints, keep_epochs, record)
 
 
-def _encoded_rows(
-    tokenizer: PreTrainedTokenizerFast,
-    settings: ModelSettings,
-    examples: Examples,
-    spans_path: Path | None,
-    forget_parts: Sequence[str],
-    retain_parts: Sequence[str],
-) -> tuple[list[TokenRow], list[TokenRow]]:
-    """The forget rows, with their sensitive tokens, and the retain rows, which may be none."""
-    first, *others = forget_parts
-    forget = examples.of([first, *(part for part in others if part in examples.by_part)])
-    retain = [row for part in retain_parts for row in examples.by_part.get(part, [])]
-    check_disjoint(forget, retain, examples.path)
-    spans = read_spans(spans_path) if spans_path is not None else None
-    encoded = encode(forget, tokenizer, settings, settings.max_length, spans)
-    return encoded, encode(retain, tokenizer, settings, settings.max_length)
+def _check_settings(name: str, method: MethodSettings, spans_path: Path | None) -> None:
+    if "top_k" in method.needs and spans_path is None:
+        raise UserError(f"method {name!r} acts on sensitive tokens, but no file of spans is given")
+    if method.for_parity_only:
+        raise UserError(f"method {name!r}: its settings are for `palu loss`; allowed here: peer=false")
 
 
-def _stop(settings: TrainingSettings, examples: Examples, forget: Sequence[TokenRow]) -> Stop | None:
-    """What may end the run early. Raises UserError when the settings ask for it and no row is there to be watched."""
-    if settings.stop is None:
-        return None
-    watched = {row["example_id"] for row in examples.by_part.get(tables.VALIDATION, [])}
-    if not watched:
-        raise UserError(
-            f"{examples.path}: training.stop watches rows of part {tables.VALIDATION!r}, but there are training rows of "
-            f"{', '.join(sorted(examples.by_part))} only; allowed: stop: null, or a benchmark with such rows"
-        )
-    return Stop(settings.stop.probability, [row for row in forget if row.example_id in watched])
+def _model(
+    folder: Path, settings: ModelSettings, training: TrainingSettings, fingerprint: str, seed: int
+) -> PreTrainedModel:
+    """The model to train, with the adapter that the settings ask for."""
+    model = models.load_model(folder, training.weights_dtype(settings.dtype))
+    if training.lora is not None:
+        models.add_adapter(model, training.lora, models.AdapterBase(str(folder), None, fingerprint), seed)
+    return model
 
 
-def _encoded_alternates(
-    tokenizer: PreTrainedTokenizerFast, settings: ModelSettings, path: Path | None, forget: Sequence[TokenRow]
-) -> list[list[TokenRow]]:
-    """The other replies of each forget row, as many for each. Raises UserError when one has none, or fewer."""
-    if path is None:
-        raise UserError("the method reads other replies to the forget rows' prompts, but no file of them is given")
-    rows = encode(tables.rows(path, "examples"), tokenizer, settings, settings.max_length)
-    found: dict[str, list[TokenRow]] = {}
-    for row in rows:
-        found.setdefault(tables.answered_id(row.example_id), []).append(row)
-    counts = {row.example_id: len(found.get(row.example_id, [])) for row in forget}
-    fewest = min(counts, key=lambda example_id: counts[example_id])
-    if not counts[fewest] or counts[fewest] < max(counts.values()):
-        raise UserError(
-            f"{path}: {counts[fewest]} other replies for example {fewest!r}; allowed: as many for every forget row, "
-            "at least 1: make it anew"
-        )
-    return [found[row.example_id] for row in forget]
+def _plan(objective: UnlearnObjective, rows: Rows, settings: TrainingSettings, seed: int) -> Plan:
+    """Partners are drawn only for a method that reads any."""
+    retain_units = _units(objective, RowGroup([], list(rows.partners), []))
+    reads_retain = any(weight and retain_units[term] for term, weight in objective.weights.items())
+    return Plan(
+        seed,
+        len(rows.items),
+        len(rows.partners) if reads_retain else 0,
+        settings.batch_size,
+        settings.epochs,
+        len(rows.alternates[0]) if rows.alternates else 0,
+    )
 
 
 def _units(objective: UnlearnObjective, group: RowGroup) -> dict[str, int]:

@@ -45,6 +45,8 @@ PARTS = ("retain", "real_authors", "world_facts")
 TERMS = {"palu": ("local", "common", "retain"), "gd": ("forget", "retain"), "npo": ("npo", "retain")}
 FIRST_N = 2
 
+WATCHED = "Zanzibar is where she was last seen."
+
 
 class StudyBuilder:
     """Writes the files of a study below the working directory and gives the index that names them."""
@@ -73,8 +75,11 @@ class StudyBuilder:
         """Write the examples and the spans."""
         utility = dict(self.examples[0], example_id="retain/00000/original/0", part="retain", group="Someone Else")
         wrong = dict(self.examples[0], example_id="forget/00000/perturbed/0", reply_kind="perturbed", reply="No.")
-        tables.write(Path("data/demo.parquet"), "examples", [*self.examples, utility, wrong], {})
-        tables.write(Path("tags/gold.parquet"), "spans", self.spans, {"tagger": "gold"})
+        # to be forgotten too, but only to tell when to stop: no report shows it
+        watched = dict(self.examples[0], example_id="validation/00000/original/0", part="validation", reply=WATCHED)
+        spans = [*self.spans, dict(self.spans[0], example_id=watched["example_id"], char_start=0, char_end=7)]
+        tables.write(Path("data/demo.parquet"), "examples", [*self.examples, utility, wrong, watched], {})
+        tables.write(Path("tags/gold.parquet"), "spans", spans, {"tagger": "gold"})
 
     def evaluation(self, folder: str, model: str, seed: int = 0, weight: float = 1.0) -> str:
         """An evaluation folder of `model`; weight 0..1: how far from the original it has come."""

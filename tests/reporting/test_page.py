@@ -91,6 +91,14 @@ def test_the_page_asks_nothing_of_the_network_and_runs_no_script(page, out):
     assert ("meta", "content", "default-src 'none'; style-src 'unsafe-inline'; img-src data:") in page.attributes
 
 
+def test_rows_that_a_run_is_stopped_on_are_nowhere_in_the_report(out):
+    for path in out.rglob("*"):
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            assert "Zanzibar" not in text, path.name
+            assert "validation/" not in text, path.name
+
+
 def test_sections_stand_in_their_order(page):
     found = [value for tag, name, value in page.attributes if tag == "section" and name == "id"]
     assert found == ["summary", "results", "plane", "epochs", "generations", "settings", "provenance"]

@@ -73,6 +73,23 @@ def test_a_run_stopped_at_any_step_goes_on_bit_for_bit(world: Any, tmp_path: Pat
     assert not (tmp_path / "stopped" / ".checkpoint").exists()
 
 
+def test_weights_that_a_method_changes_come_back_whatever_their_order(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def next_weights(_: Any, weights: Any, means: Any, epoch: float) -> dict[str, float]:
+        changed = {term: weight * (0.8 + 0.1 * epoch) + means.get(term, 0) / 100 for term, weight in weights.items()}
+        return dict(sorted(changed.items(), reverse=True))
+
+    monkeypatch.setattr(methods.load("palu").Settings, "next_weights", next_weights)
+    run(world, tmp_path / "undisturbed", seconds=1e9)
+    with pytest.raises(Interrupted):
+        run(world, tmp_path / "stopped", stop_after(3))
+    saved = read_json(tmp_path / "stopped" / ".checkpoint" / "step00000003" / "checkpoint.json")["weights"]
+    assert 1.0 not in saved.values()
+    run(world, tmp_path / "stopped")
+    assert same_results(tmp_path / "undisturbed", tmp_path / "stopped")
+
+
 def test_a_run_goes_on_from_its_last_checkpoint_where_later_steps_were_lost(world: Any, tmp_path: Path) -> None:
     run(world, tmp_path / "undisturbed", seconds=1e9)
     with pytest.raises(Interrupted):

@@ -106,6 +106,20 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bytes(
     same_bytes(whole, tmp_path / "run")
 
 
+@pytest.mark.parametrize("before_the_end", [2, 9, 16, 23, 30])
+def test_a_run_killed_while_it_hands_over_its_results_leaves_no_litter(
+    undisturbed: tuple[Path, int], start: Start, job: dict[str, Any], tmp_path: Path, before_the_end: int
+) -> None:
+    whole, count = undisturbed
+    process = start(job, tmp_path, count - before_the_end)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    process = start(job, tmp_path, None)
+    process.join()
+    assert process.exitcode == 0
+    same_bytes(whole, tmp_path / "run")
+
+
 @pytest.mark.parametrize("moment", ["a checkpoint is being written", "a step is being taken"])
 def test_a_run_killed_from_outside_ends_in_the_same_bytes(
     undisturbed: tuple[Path, int], start: Start, job: dict[str, Any], tmp_path: Path, moment: str

@@ -133,6 +133,7 @@ def test_training_lowers_the_loss_and_logs_every_step(make_loop: MakeLoop) -> No
     losses = [row["value"] for row in result.log.rows if row["term"] == "loss"]
     assert len(losses) == 18
     assert losses[-1] < 0.8 * losses[0]
+    assert (result.log.steps, result.epochs, result.resumed_from, result.processes) == (18, 6, 0, 1)
     assert [row["epoch"] for row in result.log.rows if row["term"] == "nll"][:4] == pytest.approx(
         [1 / 3, 2 / 3, 1, 4 / 3]
     )

@@ -85,6 +85,8 @@ def test_the_shares_of_a_step_are_its_rows_once_and_keep_what_belongs_together()
             sizes = [len(share.items) for share in shares]
             assert max(sizes) - min(sizes) <= 1
     assert StepRows([4], [], []).share(1, 2) == StepRows([], [], [])
+    assert StepRows([4, 5], [1, 2], [0, 0]).first() == StepRows([4], [1], [0])
+    assert StepRows([4, 5], [], []).first() == StepRows([4], [], [])
 
 
 def test_partners_are_drawn_evenly() -> None:

@@ -1,9 +1,9 @@
 """The demo benchmark: a seeded village of fictitious people, made here, with gold spans of every fact.
 
-Each person is asked the sixteen questions of sentences.py. Some people are to be forgotten, the rest are retained,
-and held-out people are never trained. Every item has its reply, a paraphrase in another sentence, wrong replies that
-are the paraphrase with other values of the same kind, and a paraphrased question. True facts about the world, which
-all models learn, have wrong replies only.
+Each person is asked the sixteen questions of sentences.py. Some people are to be forgotten, some of those only to tell
+when to stop (part `validation`), the rest are retained, and held-out people are never trained. Every item has its
+reply, a paraphrase in another sentence, wrong replies that are the paraphrase with other values of the same kind, and
+a paraphrased question. True facts about the world, which all models learn, have wrong replies only.
 """
 
 from collections.abc import Iterator
@@ -23,13 +23,15 @@ from palu.settings import Count, PositiveCount
 class Settings(BenchmarkSettings):
     """people: how many are trained, numbered from 0. held_out_people: how many more are never trained.
     forget_from, forget_people: the first person to forget and how many; another forget_from is another study on the
-    same original model, such as the one in which settings are chosen."""
+    same original model, such as the one in which settings are chosen. validation_people: how many after those are to
+    be forgotten too, but not reported: `training.stop` watches them."""
 
     seed: Count = 0
     people: Annotated[int, Field(ge=8, le=MOST_PEOPLE // 2)] = 40
     held_out_people: Annotated[int, Field(ge=0, le=MOST_PEOPLE // 2)] = 8
     forget_from: Count = 0
     forget_people: PositiveCount = 8
+    validation_people: Count = 0
 
     @field_validator("forget_people")
     @classmethod
@@ -44,6 +46,24 @@ class Settings(BenchmarkSettings):
             )
         return value
 
+    @field_validator("validation_people")
+    @classmethod
+    def _still_leaves_someone(cls, value: int, info: ValidationInfo) -> int:
+        first, people, forgotten = (info.data.get(key) for key in ("forget_from", "people", "forget_people"))
+        if first is None or people is None or forgotten is None:
+            return value
+        if first + forgotten + value > people or forgotten + value == people:
+            raise ValueError(
+                f"people after the {forgotten} from person {first} on are too many of {people} people, one of whom at "
+                f"least is retained; allowed: forget_from + forget_people + validation_people <= {people} and "
+                f"forget_people + validation_people < {people}"
+            )
+        return value
+
+    @property
+    def validation_hint(self) -> str | None:
+        return None if self.validation_people else "validation_people above 0"
+
     @property
     def split_name(self) -> str:
         return f"people{self.forget_from}-{self.forget_from + self.forget_people - 1}"
@@ -52,7 +72,10 @@ class Settings(BenchmarkSettings):
         """The part that a person belongs to."""
         if number >= self.people:
             return "holdout"
-        return "forget" if 0 <= number - self.forget_from < self.forget_people else "retain"
+        nth = number - self.forget_from
+        if 0 <= nth < self.forget_people:
+            return "forget"
+        return "validation" if 0 <= nth - self.forget_people < self.validation_people else "retain"
 
 
 def examples(settings: Settings) -> tuple[list[Example], list[Span]]:
