@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -241,42 +240,50 @@ def held_bytes(device: str, peak: bool) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 
 
-def forget_peak(device: str) -> None:
+# glibc's mallopt: memory that is freed goes back at once, so that the peak is what was held together. That costs time.
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+
+
+def watch_memory(device: str, on: bool) -> None:
+    """Start to measure the peak, or leave the allocator as a program finds it."""
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
         return
-    ctypes.CDLL(None).malloc_trim(0)
+    libc = ctypes.CDLL(None)
+    libc.mallopt(MMAP_THRESHOLD, 2**20 if on else 2**25)
+    libc.mallopt(TRIM_THRESHOLD, 0 if on else 2**26)
+    libc.malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
-    """Median seconds of a step and its memory, after one step to warm up."""
+    """The memory of a first step, and the median seconds of those after it."""
     before = held_bytes(options.device, peak=False)
     step = {"authors": Authors, "ours": Ours, "bound": Bound}[options.way](options)
+    own = 2 * sum(p.numel() * p.element_size() for p in step.model.parameters())
     seconds = []
+    watch_memory(options.device, on=True)
     for index in range(options.repeats + 1):
         step.model.zero_grad()
-        if index == 1:
-            forget_peak(options.device)
         started_at = time.perf_counter()
         step.run()
         if options.device != "cpu":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started_at)
-    own = 2 * sum(p.numel() * p.element_size() for p in step.model.parameters())
+        if index == 0:
+            beyond = held_bytes(options.device, peak=True) - before - own
+            watch_memory(options.device, on=False)
     return {
         "seconds": statistics.median(seconds[1:]),
-        "bytes": held_bytes(options.device, peak=True) - before - own,
+        "bytes": beyond,
         "own_bytes": own,
         "tokens": sum(len(row) for row in [*step.forget, *step.retain]),
     }
 
 
 def in_own_process(way: str, arguments: list[str]) -> dict[str, float]:
-    # memory that is freed goes back at once, so that the peak is what was held together
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "0"}
     command = [sys.executable, __file__, *arguments, "--way", way]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{way}: exit status {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
     facts: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
