@@ -9,9 +9,7 @@ from torch import Tensor
 
 from palu.heads import autograd, operations
 from palu.heads.operations import KL, Gradient, Operation
-from palu.heads.projection import Projection
-
-Weight = float | Tensor | None
+from palu.heads.projection import Projection, Weight
 
 
 class ChunkedHead:

@@ -7,9 +7,7 @@ import math
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from palu.heads.projection import result_dtype
-
-Weight = float | Tensor | None
+from palu.heads.projection import Weight, result_dtype
 
 
 class DenseHead:

@@ -56,7 +56,10 @@ def kl_reference_policy(z: Tensor, reference_z: Tensor) -> tuple[Tensor, Gradien
     """KL = sum q (log q - log p); gradient: p - q."""
     log_q = reference_z.log_softmax(-1)
     del reference_z
-    return _divergence_from(z, log_q)
+    log_p = z.log_softmax(-1)
+    q = log_q.exp()
+    value = torch.einsum("cv,cv->c", q, log_q.sub_(log_p))
+    return value, lambda: log_p.exp_().sub_(q)
 
 
 def cross_entropy_to_reference(
@@ -78,13 +81,6 @@ def cross_entropy_without(z: Tensor, ids: Tensor) -> tuple[Tensor, Gradient]:
 def _cross_entropy(z: Tensor, q: Tensor) -> tuple[Tensor, Gradient]:
     log_p = z.log_softmax(-1)
     value = -torch.einsum("cv,cv->c", q, log_p)
-    return value, lambda: log_p.exp_().sub_(q)
-
-
-def _divergence_from(z: Tensor, log_q: Tensor) -> tuple[Tensor, Gradient]:
-    log_p = z.log_softmax(-1)
-    q = log_q.exp()
-    value = torch.einsum("cv,cv->c", q, log_q.sub_(log_p))
     return value, lambda: log_p.exp_().sub_(q)
 
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+# The gradient that an operation's values will receive, of each row or of all, where it is known
+Weight = float | Tensor | None
+
 # A block of (chunk, V) float32 logits fills BLOCK_BYTES, but has at least BLOCK_ROWS positions: each block reads and
 # writes the whole (V, D) gradient, and on a CPU the products of 64 rows took 1.4 times as long as those of 170, for
 # (V, D) = (49152, 576) and (128256, 2048); from there to 512 rows they were within a tenth. An operation holds up to

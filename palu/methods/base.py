@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 from palu.roles import COMMON, END, SENSITIVE
-from palu.settings import Settings
+from palu.settings import NonNegativeNumber, Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -172,6 +172,17 @@ class MethodSettings(Settings):
         them.
         """
         return dict(weights)
+
+
+class ForgetAndRetain(MethodSettings):
+    """Settings of a method with two terms, `forget` and `retain`."""
+
+    forget_weight: NonNegativeNumber = 1.0
+    retain_weight: NonNegativeNumber = 1.0
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return {"forget": self.forget_weight, "retain": self.retain_weight}
 
 
 class Method(Protocol):

@@ -13,26 +13,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palu.methods.base import Head, MethodSettings, Replies, ReplyPositions, ReplyStates, nll_sum
+from palu.methods.base import ForgetAndRetain, Head, Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.settings import Count, NonNegativeNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Settings(MethodSettings):
+class Settings(ForgetAndRetain):
     """The defaults are OpenUnlearning's, which uses no retain set.
 
     ignore_first_n: how many tokens at the start of each forget reply get no loss.
     """
 
     ignore_first_n: Count = 1
-    forget_weight: NonNegativeNumber = 1.0
     retain_weight: NonNegativeNumber = 0.0
-
-    @property
-    def weights(self) -> dict[str, float]:
-        return {"forget": self.forget_weight, "retain": self.retain_weight}
 
 
 def units(replies: Replies[ReplyPositions], settings: Settings) -> dict[str, int]:

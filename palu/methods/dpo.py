@@ -15,23 +15,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palu.methods.base import Head, MethodSettings, Replies, ReplyPositions, ReplyStates, nll_sum
-from palu.settings import NonNegativeNumber, PositiveNumber
+from palu.methods.base import ForgetAndRetain, Head, Replies, ReplyPositions, ReplyStates, nll_sum
+from palu.settings import PositiveNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Settings(MethodSettings):
+class Settings(ForgetAndRetain):
     """beta: how strongly the reference holds the model; the larger, the earlier a row counts as done."""
 
     beta: PositiveNumber = 0.1
-    forget_weight: NonNegativeNumber = 1.0
-    retain_weight: NonNegativeNumber = 1.0
-
-    @property
-    def weights(self) -> dict[str, float]:
-        return {"forget": self.forget_weight, "retain": self.retain_weight}
 
     @property
     def needs(self) -> frozenset[str]:

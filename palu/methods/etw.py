@@ -13,24 +13,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palu.methods.base import Head, MethodSettings, Replies, ReplyPositions, ReplyStates, nll_sum
+from palu.methods.base import ForgetAndRetain, Head, Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.methods.entropy import weighted_log_prob_sum
-from palu.settings import NonNegativeNumber, PositiveNumber
+from palu.settings import PositiveNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Settings(MethodSettings):
+class Settings(ForgetAndRetain):
     """temperature: T of the entropies; towards infinity all weights become 1. forget_weight: lambda."""
 
     temperature: PositiveNumber = 1.0
-    forget_weight: NonNegativeNumber = 1.0
-    retain_weight: NonNegativeNumber = 1.0
-
-    @property
-    def weights(self) -> dict[str, float]:
-        return {"forget": self.forget_weight, "retain": self.retain_weight}
 
 
 def units(replies: Replies[ReplyPositions], settings: Settings) -> dict[str, int]:

@@ -14,14 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from palu.methods.base import Head, MethodSettings, Replies, ReplyPositions, ReplyStates, in_reply, nll_sum
-from palu.settings import NonNegativeNumber
+from palu.methods.base import ForgetAndRetain, Head, Replies, ReplyPositions, ReplyStates, in_reply, nll_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Settings(MethodSettings):
+class Settings(ForgetAndRetain):
     """retain_loss: which L_retain. peer: the positions of the KL are the peer's; `nll` is the same with and without.
 
     forget_weight, retain_weight: the peer's gamma and alpha.
@@ -29,12 +28,6 @@ class Settings(MethodSettings):
 
     retain_loss: Literal["nll", "kl"] = "nll"
     peer: bool = False
-    forget_weight: NonNegativeNumber = 1.0
-    retain_weight: NonNegativeNumber = 1.0
-
-    @property
-    def weights(self) -> dict[str, float]:
-        return {"forget": self.forget_weight, "retain": self.retain_weight}
 
     @property
     def needs(self) -> frozenset[str]:

@@ -13,24 +13,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palu.methods.base import Head, Replies, ReplyPositions, ReplyStates, nll_sum
+from palu.methods.base import ForgetAndRetain, Head, Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.methods.entropy import EntropyWeighting, token_weights
-from palu.settings import NonNegativeNumber, PositiveNumber
+from palu.settings import PositiveNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Settings(EntropyWeighting):
+class Settings(EntropyWeighting, ForgetAndRetain):
     """beta: the inverse temperature; towards 0 the forget term becomes gradient ascent."""
 
     beta: PositiveNumber = 0.1
-    forget_weight: NonNegativeNumber = 1.0
-    retain_weight: NonNegativeNumber = 1.0
-
-    @property
-    def weights(self) -> dict[str, float]:
-        return {"forget": self.forget_weight, "retain": self.retain_weight}
 
     @property
     def needs(self) -> frozenset[str]:

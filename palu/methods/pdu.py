@@ -18,14 +18,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palu.methods.base import Head, MethodSettings, Replies, ReplyPositions, ReplyStates, nll_sum
+from palu.methods.base import ForgetAndRetain, Head, Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.settings import NonNegativeNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Settings(MethodSettings):
+class Settings(ForgetAndRetain):
     """The defaults are the authors' for TOFU.
 
     retain_weight: lambda at the start. retain_limit: epsilon, somewhat above the NLL of the retain replies before
@@ -33,15 +33,10 @@ class Settings(MethodSettings):
     epochs is the first to move it.
     """
 
-    forget_weight: NonNegativeNumber = 1.0
     retain_weight: NonNegativeNumber = 100.0
     retain_limit: NonNegativeNumber = 0.3
     dual_step_size: NonNegativeNumber = 5.0
     dual_warmup_epochs: NonNegativeNumber = 5.0
-
-    @property
-    def weights(self) -> dict[str, float]:
-        return {"forget": self.forget_weight, "retain": self.retain_weight}
 
     def next_weights(self, weights: Mapping[str, float], means: Mapping[str, float], epoch: float) -> dict[str, float]:
         """lambda moved by this step's violation of the constraint, unless it warms up or saw no retain token."""

@@ -18,14 +18,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palu.methods.base import Head, MethodSettings, Replies, ReplyPositions, ReplyStates
-from palu.settings import Count, NonNegativeNumber, PositiveNumber
+from palu.methods.base import ForgetAndRetain, Head, Replies, ReplyPositions, ReplyStates
+from palu.settings import Count, PositiveNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Settings(MethodSettings):
+class Settings(ForgetAndRetain):
     """The defaults are the peer's.
 
     layer: the block, 0 = the first, after which h is read. steering_coefficient: c. direction_seed: draws u.
@@ -34,12 +34,6 @@ class Settings(MethodSettings):
     layer: Count = 7
     steering_coefficient: PositiveNumber = 2.0
     direction_seed: Count = 0
-    forget_weight: NonNegativeNumber = 1.0
-    retain_weight: NonNegativeNumber = 1.0
-
-    @property
-    def weights(self) -> dict[str, float]:
-        return {"forget": self.forget_weight, "retain": self.retain_weight}
 
     @property
     def needs(self) -> frozenset[str]:

@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palu.methods.base import Head, MethodSettings, Replies, ReplyPositions, ReplyStates, nll_sum
+from palu.methods.base import ForgetAndRetain, Head, Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.settings import NonNegativeNumber, PositiveNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Settings(MethodSettings):
+class Settings(ForgetAndRetain):
     """The defaults are the authors' for TOFU forget10, and OpenUnlearning's.
 
     beta: the inverse temperature. delta: the mean token NLL, in nats, around which a row counts as forgotten.
@@ -30,11 +30,6 @@ class Settings(MethodSettings):
     beta: PositiveNumber = 4.5
     delta: NonNegativeNumber = 0.0
     forget_weight: NonNegativeNumber = 0.125
-    retain_weight: NonNegativeNumber = 1.0
-
-    @property
-    def weights(self) -> dict[str, float]:
-        return {"forget": self.forget_weight, "retain": self.retain_weight}
 
 
 def units(replies: Replies[ReplyPositions], settings: Settings) -> dict[str, int]:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from palu.methods.base import Head, MethodSettings, Replies, ReplyPositions, ReplyStates, in_reply, nll_sum
+from palu.methods.base import ForgetAndRetain, Head, Replies, ReplyPositions, ReplyStates, in_reply, nll_sum
 from palu.settings import NonNegativeNumber, PositiveNumber
 
 if TYPE_CHECKING:
@@ -26,20 +26,15 @@ if TYPE_CHECKING:
 _NO_LABEL = -100
 
 
-class Settings(MethodSettings):
+class Settings(ForgetAndRetain):
     """The defaults are OpenUnlearning's.
 
     beta: by how much the logit of y is lowered. peer: see above, for parity only.
     """
 
     beta: PositiveNumber = 10.0
-    forget_weight: NonNegativeNumber = 1.0
     retain_weight: NonNegativeNumber = 0.0
     peer: bool = False
-
-    @property
-    def weights(self) -> dict[str, float]:
-        return {"forget": self.forget_weight, "retain": self.retain_weight}
 
     @property
     def needs(self) -> frozenset[str]:

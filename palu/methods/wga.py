@@ -11,23 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palu.methods.base import Head, MethodSettings, Replies, ReplyPositions, ReplyStates, nll_sum
+from palu.methods.base import ForgetAndRetain, Head, Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.settings import NonNegativeNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Settings(MethodSettings):
+class Settings(ForgetAndRetain):
     """beta: how fast the weight falls with the probability."""
 
     beta: NonNegativeNumber = 1.0
-    forget_weight: NonNegativeNumber = 1.0
-    retain_weight: NonNegativeNumber = 1.0
-
-    @property
-    def weights(self) -> dict[str, float]:
-        return {"forget": self.forget_weight, "retain": self.retain_weight}
 
 
 def units(replies: Replies[ReplyPositions], settings: Settings) -> dict[str, int]:
