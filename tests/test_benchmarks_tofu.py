@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -98,7 +99,7 @@ def test_split_is_the_last_rows_of_full_and_retain_its_own_table(folder):
     assert {row["group"] for row in rows if row["part"] == "forget"} == {"author 8", "author 9"}
     assert len(originals(rows, "real_authors")) == 3
     assert len(originals(rows, "world_facts")) == 4
-    assert not originals(rows, "holdout")
+    assert [row["item_id"] for row in originals(rows, "holdout")][:2] == ["holdout05/0", "holdout05/1"]
 
 
 def test_every_forget_item_has_its_paraphrase_wrong_answers_and_question(folder):
@@ -174,8 +175,22 @@ def test_a_split_without_further_rows_is_refused_for_validation(folder, validati
     )
 
 
-def test_facts_can_be_left_out_and_holdout_added(folder):
-    rows = rows_of(folder, split="forget01", facts=False, holdout=True)
+def test_facts_and_holdout_can_be_left_out(folder):
+    rows = rows_of(folder, split="forget01", facts=False, holdout=False)
+    assert {row["part"] for row in rows} == {"forget", "retain"}
+
+
+def test_a_source_without_held_out_rows_is_named_with_the_way_out(folder, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    (moved / "holdout01.json").unlink()
+    with pytest.raises(UserError, match=r"holdout01.*set holdout: false"):
+        rows_of(moved, split="forget01")
+    assert rows_of(moved, split="forget01", holdout=False)
+
+
+def test_held_out_rows_are_a_part_of_their_own(folder):
+    rows = rows_of(folder, split="forget01", facts=False)
     assert {row["part"] for row in rows} == {"forget", "retain", "holdout"}
     assert originals(rows, "holdout")[0]["item_id"] == "holdout01/0"
 
@@ -209,10 +224,10 @@ def test_an_edited_local_file_is_read_anew_even_where_its_time_stays(folder):
 
 
 def test_revision_of_a_folder_depends_on_the_files_that_are_read_and_not_on_where_it_lies(folder):
-    first = rows_of(folder, split="forget01")[0]["source_revision"]
+    first = rows_of(folder, split="forget01", holdout=False)[0]["source_revision"]
     moved = folder.rename(folder.with_name("elsewhere"))
     write_table(moved, "holdout01", [question(5000)])
-    assert rows_of(moved, split="forget01")[0]["source_revision"] == first
+    assert rows_of(moved, split="forget01", holdout=False)[0]["source_revision"] == first
 
 
 def test_reading_leaves_the_source_folder_as_it_was(folder):

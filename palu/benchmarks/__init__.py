@@ -43,6 +43,11 @@ def prepare(name: str, settings: BenchmarkSettings, out: Path, gold_out: Path) -
         "split": settings.split_name,
         "source_revision": str(examples[0]["source_revision"]),
     }
+    trained = {(row["prompt"], row["reply"]) for row in _originals(examples) if row["part"] != "holdout"}
+    held_out = [row for row in _originals(examples) if row["part"] == "holdout"]
+    seen = sum((row["prompt"], row["reply"]) in trained for row in held_out)
+    if seen:
+        print(f"benchmark {name}: {seen} of {len(held_out)} held-out rows are also trained on: attacks tell nothing")
     tables.write(out, "examples", examples, provenance)
     tables.write(gold_out, "spans", spans, provenance | {"examples": tables.content_digest(out)})
 

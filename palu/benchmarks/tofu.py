@@ -50,7 +50,8 @@ class Settings(BenchmarkSettings):
     forget_rows: [start, stop) of `full` to forget in place of the split's rows.
     validation: a split whose further rows are to be forgotten too, but not reported: `training.stop` watches them.
     They are not retained.
-    facts: add the parts real_authors and world_facts. holdout: add the split's holdout table."""
+    facts: add the parts real_authors and world_facts. holdout: add the split's holdout table, whose rows no model has
+    seen: membership attacks need them."""
 
     source: Annotated[str, Field(min_length=1)] = "locuslab/TOFU"
     revision: str | None = None
@@ -59,7 +60,7 @@ class Settings(BenchmarkSettings):
     forget_rows: Rows | None = None
     validation: Split | None = None
     facts: bool = True
-    holdout: bool = False
+    holdout: bool = True
 
     @property
     def validation_hint(self) -> str | None:
@@ -79,7 +80,7 @@ def examples(settings: Settings) -> tuple[list[Example], list[Span]]:
         forget, retain = _chosen_rows(settings, source, full)
         validation = _validation_rows(settings, source, full, forget)
         facts = {part: source.table(f"{part}_perturbed") for part in FACT_PARTS} if settings.facts else {}
-        held_out = source.table(_holdout_table(settings)) if settings.holdout else []
+        held_out = _held_out(settings, source)
         revision = source.revision()
     lacking = [row for row in forget if row not in perturbed]
     if lacking and settings.forget_rows:
@@ -115,6 +116,15 @@ def _item(part: str, row: int, item_id: str, group: str, revision: str, record: 
         wrong_replies=record.get("perturbed_answer") or (),
         paraphrased_prompt=record.get("paraphrased_question"),
     )
+
+
+def _held_out(settings: Settings, source: _Source) -> list[Record]:
+    if not settings.holdout:
+        return []
+    try:
+        return source.table(_holdout_table(settings))
+    except UserError as error:
+        raise UserError(f"{error}; without it set holdout: false, which gives up the membership attacks") from None
 
 
 def _holdout_table(settings: Settings) -> str:

@@ -30,12 +30,14 @@ class Scope:
 
     kinds: the (part, reply kind) pairs that the benchmark has.
     retain: the item scores of the retain model, which never saw the forget set; None where none were given.
+    retain_auc: the retain model's Min-K AUC, where it was stated outright; it goes before that of `retain`.
     partial: whether pairs outside `kinds` are merely not in the file that was read, though the benchmark has them.
     """
 
     benchmark: str
     kinds: frozenset[tuple[str, str]]
     retain: ItemScores | None = None
+    retain_auc: float | None = None
     partial: bool = False
 
     def lacking(self, part: str, *reply_kinds: str) -> Missing | None:
@@ -57,6 +59,8 @@ def mean(values: Mapping[str, Value], what: str) -> Value:
     reasons = [(key, reason) for key, value in values.items() if (reason := unusable(value))]
     if reasons:
         key, reason = reasons[0]
+        if 1 < len(reasons) == len(values) and len({reason for _key, reason in reasons}) == 1:
+            return Missing(reason)
         return Missing(f"{len(reasons)} of {len(values)} {what} values cannot be had; the first: {key}: {reason}")
     numbers = [value for value in values.values() if not isinstance(value, Missing)]
     return math.fsum(numbers) / len(numbers)

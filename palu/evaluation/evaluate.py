@@ -1,9 +1,20 @@
-"""An evaluation from model to summary in one call: what the workflow runs as two jobs."""
+"""An evaluation from model to summary in one call: what the workflow runs as several jobs."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
-from palu.evaluation.infer import GENERATIONS_NAME, LOGPROBS_NAME, infer
-from palu.evaluation.score import score
+from palu.evaluation.classify import FLUENCY_NAME, classify
+from palu.evaluation.evidence import EvidencePaths
+from palu.evaluation.infer import (
+    GENERATIONS_NAME,
+    GRADIENT_NORMS_NAME,
+    LOGPROBS_NAME,
+    REFERENCE_NAME,
+    infer,
+    infer_reference,
+)
+from palu.evaluation.score import Scored, score
 from palu.evaluation.settings import EvaluationSettings
 from palu.models import ModelSettings
 
@@ -17,20 +28,28 @@ def evaluate(
     run: str = "",
     retain_scores_path: Path | None = None,
     spans_path: Path | None = None,
+    reference_folder: Path | None = None,
     device: str | None = None,
-) -> dict[str, float | None]:
-    """Write all tables of an evaluation, its summary.json, reasons.json and open_unlearning.json; return the summary.
+) -> Scored:
+    """Write all tables of an evaluation, its summary.json, reasons.json and open_unlearning.json; return the scores.
 
-    The arguments are those of `infer` and `score`, and so are the errors.
+    reference_folder: the other model of the reference attack, which reads prompts in the same template. The other
+    arguments are those of `infer` and `score`, and so are the errors.
     """
     infer(model_folder, examples_path, out_folder, model_settings, settings, device)
-    return score(
-        examples_path,
-        out_folder / GENERATIONS_NAME,
-        out_folder / LOGPROBS_NAME,
-        out_folder,
-        settings,
-        run=run,
-        retain_scores_path=retain_scores_path,
-        spans_path=spans_path,
+    if reference_folder is not None:
+        infer_reference(reference_folder, examples_path, out_folder, model_settings, settings, device)
+    fluency = None
+    if settings.fluency.classifier is not None:
+        fluency = out_folder / FLUENCY_NAME
+        classify(examples_path, out_folder / GENERATIONS_NAME, fluency, settings.fluency, device)
+    paths = EvidencePaths(
+        examples=examples_path,
+        generations=out_folder / GENERATIONS_NAME,
+        logprobs=out_folder / LOGPROBS_NAME,
+        spans=spans_path,
+        gradient_norms=out_folder / GRADIENT_NORMS_NAME,
+        fluency=fluency,
+        reference=None if reference_folder is None else out_folder / REFERENCE_NAME,
     )
+    return score(paths, out_folder, settings, run=run, retain_scores_path=retain_scores_path)

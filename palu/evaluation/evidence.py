@@ -1,9 +1,12 @@
 """What the model part found out, read back for arithmetic: no torch, no tokenizer."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +15,7 @@ import pyarrow.compute as pc
 
 from palu import tables
 from palu.evaluation.base import ItemScores, Missing, Scope, Value
-from palu.evaluation.items import PARTS, Example, Item, evaluated_items
+from palu.evaluation.items import ATTACKED_PARTS, PARTS, Example, Item, evaluated_items
 from palu.spans import Span
 
 
@@ -22,6 +25,8 @@ class Reading:
 
     log_probs: (P,) float64, natural. hits: (P,) bool, whether the token is the model's first choice.
     char_starts, char_ends: (P,), the token's characters in the reply; 0, 0 for the end token.
+    expected, variance: (P,) float64, mean and variance of log p under the model's own distribution; None where they
+    were not computed.
     """
 
     log_probs: npt.NDArray[np.float64]
@@ -29,6 +34,8 @@ class Reading:
     char_starts: npt.NDArray[np.int32]
     char_ends: npt.NDArray[np.int32]
     has_end: bool
+    expected: npt.NDArray[np.float64] | None = None
+    variance: npt.NDArray[np.float64] | None = None
 
     @cached_property
     def fault(self) -> str | None:
@@ -46,12 +53,28 @@ class Reading:
         return Missing(self.fault) if self.fault else float(-self.log_probs.mean())
 
 
+RowValues = Mapping[str, Value] | Missing
+NOT_GIVEN = {
+    "gradient norms": Missing("no gradient norms were computed (evaluation.gradient_norms)"),
+    "reference model": Missing("no reference model was given"),
+    "classifier": Missing("no classifier was asked (evaluation.fluency.classifier)"),
+}
+
+
+def _of(values: RowValues, example_id: str) -> Value:
+    if isinstance(values, Missing):
+        return values
+    return values.get(example_id, Missing(f"there is no value of {example_id}"))
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """All that the metrics of one model are computed from.
 
     items: part -> its evaluated items. readings, generations: by example_id.
     spans: sensitive characters of a reply, by example_id; None where no tagger's spans were given.
+    gradient_norms, fluencies: by example_id, from passes of their own. reference_losses: by example_id, of the other
+    model. Each is Missing where it was not given.
     """
 
     scope: Scope
@@ -60,6 +83,29 @@ class Evidence:
     generations: Mapping[str, str]
     spans: Mapping[str, Sequence[Span]] | None
     first_n: int | None
+    gradient_norms: RowValues = NOT_GIVEN["gradient norms"]
+    reference_losses: RowValues = NOT_GIVEN["reference model"]
+    fluencies: RowValues = NOT_GIVEN["classifier"]
+
+    def beside(self, retain: ItemScores | None, retain_auc: float | None) -> Evidence:
+        """The same beside a retain model, whose losses are the reference's where no other model's were given."""
+        losses = self.reference_losses
+        if isinstance(losses, Missing) and retain is not None:
+            losses = dict(pair for part in ATTACKED_PARTS for pair in retain.get(f"{part}_mia_loss", {}).items())
+        scope = replace(self.scope, retain=retain, retain_auc=retain_auc)
+        return replace(self, scope=scope, reference_losses=losses or NOT_GIVEN["reference model"])
+
+    def gradient_norm(self, example_id: str) -> Value:
+        """The norm of the gradient of the row's loss."""
+        return _of(self.gradient_norms, example_id)
+
+    def reference_loss(self, example_id: str) -> Value:
+        """The other model's loss of the row."""
+        return _of(self.reference_losses, example_id)
+
+    def fluency(self, example_id: str) -> Value:
+        """The classifier's probability that the row's generation is clean text."""
+        return _of(self.fluencies, example_id)
 
     def reading(self, example: Example) -> Reading | Missing:
         """The row's reading; Missing where it was not evaluated or its numbers are not finite."""
@@ -74,33 +120,61 @@ class Evidence:
         return found if isinstance(found, Missing) else found.loss
 
 
-def gather(
-    examples_path: Path,
-    generations_path: Path,
-    logprobs_path: Path,
-    spans_path: Path | None,
-    first_n: int | None,
-    retain: ItemScores | None,
-) -> Evidence:
+@dataclass(frozen=True)
+class EvidencePaths:
+    """The files that evidence is gathered from; those that may be absent are None.
+
+    reference: another model's log-probabilities, or its scores, from which its losses are read.
+    """
+
+    examples: Path
+    generations: Path
+    logprobs: Path
+    spans: Path | None = None
+    gradient_norms: Path | None = None
+    fluency: Path | None = None
+    reference: Path | None = None
+
+
+def gather(paths: EvidencePaths, first_n: int | None) -> Evidence:
     """Read the tables and join them. Raises UserError where they are damaged, or of other examples or models."""
-    examples = tables.rows(examples_path, "examples")
-    same = {"examples": tables.content_digest(examples_path)}
-    logprobs = tables.read(logprobs_path, "logprobs", same)
-    same["model"] = tables.provenance(logprobs_path).get("model", "")
-    generations = tables.read(generations_path, "generations", same)
-    benchmark = tables.provenance(examples_path).get("benchmark", examples_path.stem)
+    examples = tables.rows(paths.examples, "examples")
+    of_examples = {"examples": tables.content_digest(paths.examples)}
+    logprobs = tables.read(paths.logprobs, "logprobs", of_examples)
+    same = of_examples | {"model": tables.provenance(paths.logprobs).get("model", "")}
+    generations = tables.read(paths.generations, "generations", same)
+    benchmark = tables.provenance(paths.examples).get("benchmark", paths.examples.stem)
     kinds = frozenset((row["part"], row["reply_kind"]) for row in examples)
     parts = list(dict.fromkeys([*PARTS, *(row["part"] for row in examples)]))
     return Evidence(
-        scope=Scope(benchmark, kinds, retain),
+        scope=Scope(benchmark, kinds),
         items={part: evaluated_items(examples, part) for part in parts},
         readings=dict(zip(logprobs["example_id"].to_pylist(), _readings(logprobs), strict=True)),
         generations=dict(
             zip(generations["example_id"].to_pylist(), generations["generation"].to_pylist(), strict=True)
         ),
-        spans=None if spans_path is None else _spans(spans_path),
+        spans=None if paths.spans is None else _spans(paths.spans),
         first_n=first_n,
+        gradient_norms=_row_values(paths.gradient_norms, same, "gradient norms"),
+        reference_losses=_losses(paths.reference, of_examples),
+        fluencies=_row_values(paths.fluency, same, "classifier"),
     )
+
+
+def _row_values(path: Path | None, expected: Mapping[str, str], what: str) -> RowValues:
+    if path is None:
+        return NOT_GIVEN[what]
+    return {
+        row["example_id"]: row["value"] if row["reason"] is None else Missing(row["reason"])
+        for row in tables.rows(path, "scores", expected)
+    }
+
+
+def _losses(path: Path | None, expected: Mapping[str, str]) -> RowValues:
+    if path is None:
+        return NOT_GIVEN["reference model"]
+    table = tables.read(path, "logprobs", expected)
+    return dict(zip(table["example_id"].to_pylist(), (found.loss for found in _readings(table)), strict=True))
 
 
 def _spans(path: Path) -> dict[str, list[Span]]:
@@ -112,22 +186,38 @@ def _spans(path: Path) -> dict[str, list[Span]]:
 
 def _readings(table: pa.Table) -> list[Reading]:
     # Views into one array per column: a Python list per token would cost more than all the metrics
-    ends = np.cumsum(pc.list_value_length(table["log_probs"]).to_numpy())
     columns = {
-        name: table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        for name in ("log_probs", "argmax_hits", "char_starts", "char_ends")
-    }
-    readings = []
-    start = 0
-    for end, has_end in zip(ends, table["has_end"].to_pylist(), strict=True):
-        readings.append(
-            Reading(
-                log_probs=columns["log_probs"][start:end].astype(np.float64),
-                hits=columns["argmax_hits"][start:end],
-                char_starts=columns["char_starts"][start:end],
-                char_ends=columns["char_ends"][start:end],
-                has_end=has_end,
-            )
+        name: list(_pieces(table[name].combine_chunks()))
+        for name in (
+            "log_probs",
+            "argmax_hits",
+            "char_starts",
+            "char_ends",
+            "expected_log_probs",
+            "log_prob_variances",
         )
+    }
+    return [
+        Reading(
+            log_probs=log_probs.astype(np.float64),
+            hits=hits,
+            char_starts=starts,
+            char_ends=ends,
+            has_end=has_end,
+            expected=None if expected is None else expected.astype(np.float64),
+            variance=None if variance is None else variance.astype(np.float64),
+        )
+        for log_probs, hits, starts, ends, expected, variance, has_end in zip(
+            *columns.values(), table["has_end"].to_pylist(), strict=True
+        )
+    ]
+
+
+def _pieces(column: pa.ListArray) -> Iterator[Any]:
+    """The lists of a column as arrays, None where one is null."""
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    ends = np.cumsum(pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False))
+    start = 0
+    for end, valid in zip(ends, column.is_valid().to_pylist(), strict=True):
+        yield values[start:end] if valid else None
         start = end
-    return readings

@@ -1,15 +1,27 @@
 """Whether the model can be told from one that never saw the forget set (TOFU, arXiv 2401.06121, section 2.2.2).
 
 The p-value of a two-sample Kolmogorov-Smirnov test between the forget items' truth ratios of the model and those of
-the retain model; `forget_quality_statistic` is its D, the largest distance between the two distribution functions.
+the retain model; `forget_quality_statistic` is its D, the largest distance between the two distribution functions,
+and `_low` and `_high` end the interval that a bootstrap over the items gives for D.
 """
 
+from collections.abc import Mapping
 from types import ModuleType
 
+from scipy.stats import ks_2samp
+
+from palu import ks
 from palu.evaluation import truth_ratio
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
 
 SOURCES: tuple[ModuleType, ...] = (truth_ratio,)
+
+NAMES = (
+    "forget_quality",
+    "forget_quality_statistic",
+    "forget_quality_statistic_low",
+    "forget_quality_statistic_high",
+)
 
 
 def items(_evidence: object) -> ItemScores:
@@ -17,32 +29,59 @@ def items(_evidence: object) -> ItemScores:
 
 
 def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
-    quality, statistic = forget_quality(items, scope)
-    return {"forget_quality": quality, "forget_quality_statistic": statistic}
-
-
-def forget_quality(items: ItemScores, scope: Scope) -> tuple[Value, Value]:
-    """p-value and statistic; the reason twice where they cannot be had."""
-    if absent := scope.lacking("forget", "perturbed"):
-        return absent, absent
-    if scope.retain is None:
-        missing = Missing("no scores of a retain model were given")
-        return missing, missing
-    model, retain = sample(items, "model"), sample(scope.retain, "retain model")
-    for values in (model, retain):
-        if isinstance(values, Missing):
-            return values, values
-
-    from scipy.stats import ks_2samp
-
+    samples = compared(items, scope)
+    if isinstance(samples, Missing):
+        return dict.fromkeys(NAMES, samples)
+    model, retain = (list(sample.values()) for sample in samples)
     result = ks_2samp(model, retain)
-    return float(result.pvalue), float(result.statistic)
+    found = interval(*samples)
+    ends = [found, found] if isinstance(found, Missing) else [found.low, found.high]
+    return dict(zip(NAMES, [float(result.pvalue), float(result.statistic), *ends], strict=True))
 
 
-def sample(items: ItemScores, whose: str) -> list[float] | Missing:
+def describe(items: ItemScores, scope: Scope) -> str | None:
+    """Forget quality in one line, with all that keeps a reader from taking the p-value too literally."""
+    samples = compared(items, scope)
+    if isinstance(samples, Missing):
+        return None
+    values = summary(items, scope)
+    quality, statistic = values["forget_quality"], values["forget_quality_statistic"]
+    if isinstance(quality, Missing) or isinstance(statistic, Missing):
+        return None
+    found = interval(*samples)
+    model, retain = samples
+    return ks.describe(
+        statistic, quality, len(model), len(retain), interval=None if isinstance(found, Missing) else found
+    )
+
+
+Sample = Mapping[str, float]
+
+
+def compared(items: ItemScores, scope: Scope) -> tuple[Sample, Sample] | Missing:
+    """The truth ratios of the forget items, by example_id: the model's and the retain model's."""
+    if absent := scope.lacking("forget", "perturbed"):
+        return absent
+    if scope.retain is None:
+        return Missing("no scores of a retain model were given")
+    model, retain = sample(items, "model"), sample(scope.retain, "retain model")
+    if isinstance(model, Missing):
+        return model
+    return retain if isinstance(retain, Missing) else (model, retain)
+
+
+def sample(items: ItemScores, whose: str) -> Sample | Missing:
     """The forget items' truth ratios; Missing where there are none, or where any is missing or not finite."""
     values = items.get("forget_truth_ratio", {})
     average = mean(values, "forget truth ratio")
     if isinstance(average, Missing):
         return Missing(f"{whose}: {average.reason}")
-    return [value for value in values.values() if not isinstance(value, Missing)]
+    return {key: value for key, value in values.items() if not isinstance(value, Missing)}
+
+
+def interval(model: Sample, retain: Sample) -> ks.Interval | Missing:
+    """Where D lies when other items of the same kind had been asked; an item is drawn with both models' values."""
+    if model.keys() != retain.keys():
+        return Missing(f"the {len(model)} forget items are not those of the retain model's {len(retain)}")
+    order = sorted(model)
+    return ks.bootstrap_ks([[model[key] for key in order]], [retain[key] for key in order])

@@ -45,6 +45,8 @@ def generate(
     rows have finished since it was last called.
     Raises UserError for a prompt without a token, and for one that fills `max_length` by itself.
     """
+    if not examples:
+        return []
     rendered = [
         render_prompt(template.template, row["prompt"], tokenizer, template.system_prompt, template.date)
         for row in examples

@@ -1,16 +1,27 @@
-"""The model part of an evaluation: greedy answers and teacher-forced log-probabilities, written as two tables."""
+"""The model part of an evaluation: what the model answers, how probable it finds given replies, how a row moves it.
+
+Each pass over the model writes one table, and none is made twice: an evaluation that was killed goes on with the
+passes that are missing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from palu import tables
 from palu.errors import UserError
 from palu.evaluation.generate import generate
-from palu.evaluation.items import asked_rows, evaluated_items, read_rows
+from palu.evaluation.gradnorm import gradient_norms
+from palu.evaluation.items import Example, Item, asked_rows, attacked_rows, evaluated_items, read_rows
 from palu.evaluation.logprobs import judge, to_table
 from palu.evaluation.settings import EvaluationSettings
 from palu.files import canonical_json
@@ -23,10 +34,12 @@ from palu.models import (
     load_tokenizer,
     tokenizer_fingerprint,
 )
-from palu.tokens import encode
+from palu.tokens import TokenRow, encode
 
 GENERATIONS_NAME = "generations.parquet"
 LOGPROBS_NAME = "logprobs.parquet"
+GRADIENT_NORMS_NAME = "gradient_norms.parquet"
+REFERENCE_NAME = "reference.parquet"
 
 
 def infer(
@@ -37,71 +50,151 @@ def infer(
     settings: EvaluationSettings,
     device: str | None = None,
 ) -> None:
-    """Write generations.parquet and logprobs.parquet of the model in `model_folder`.
+    """Write logprobs.parquet, generations.parquet and gradient_norms.parquet of the model in `model_folder`.
 
-    A table that stands there already, made from the same model, examples and settings, is kept: an evaluation that
-    was killed goes on with what is missing. model_settings: template, length limit and dtype are read from it.
-    device: such as `cuda:1`; none = a GPU where there is one.
+    A table that stands there already, made from the same model, examples and settings, is kept. model_settings:
+    template, length limit and dtype are read from it. device: such as `cuda:1`; none = a GPU where there is one.
     Raises UserError for a folder without a model, examples without a row of the chosen parts, and a row whose prompt
     leaves its reply no room.
     """
+    items = _chosen_items(examples_path, settings)
+    attacked = attacked_rows(items)
+    subject = Subject(model_folder, examples_path, model_settings, settings, device)
+    if table := subject.missing(out_folder / LOGPROBS_NAME, "logprobs"):
+        subject.write_logprobs(table, list(read_rows(items, settings)), attacked)
+    if table := subject.missing(out_folder / GENERATIONS_NAME, "generations"):
+        subject.write_generations(table, list(asked_rows(items, settings)))
+    if table := subject.missing(out_folder / GRADIENT_NORMS_NAME, "scores"):
+        subject.write_gradient_norms(table, attacked if settings.gradient_norms else [])
+
+
+def infer_reference(
+    model_folder: Path,
+    examples_path: Path,
+    out_folder: Path,
+    model_settings: ModelSettings,
+    settings: EvaluationSettings,
+    device: str | None = None,
+) -> None:
+    """Write reference.parquet: the log-probabilities of another model on the rows that the attacks read.
+
+    The arguments and errors are those of `infer`. Examples without held-out rows give an empty table.
+    """
+    attacked = attacked_rows(_chosen_items(examples_path, settings))
+    subject = Subject(model_folder, examples_path, model_settings, settings, device)
+    if table := subject.missing(out_folder / REFERENCE_NAME, "logprobs"):
+        subject.write_logprobs(table, attacked, [])
+
+
+def _chosen_items(examples_path: Path, settings: EvaluationSettings) -> list[Item]:
     examples = tables.rows(examples_path, "examples")
     items = [item for part in settings.parts for item in evaluated_items(examples, part)]
     if not items:
         raise UserError(f"{examples_path}: no row of the parts {', '.join(settings.parts)}: nothing to evaluate")
-    asked, read = list(asked_rows(items, settings)), list(read_rows(items, settings))
-    provenance = _provenance(model_folder, examples_path, model_settings, settings)
-    generations_path, logprobs_path = out_folder / GENERATIONS_NAME, out_folder / LOGPROBS_NAME
-    missing = [
-        name
-        for name, path in (("generations", generations_path), ("logprobs", logprobs_path))
-        if not _is_current(path, name, provenance)
-    ]
-    if not missing:
-        return
+    return items
 
-    tokenizer = load_tokenizer(model_folder)
-    model = load_model(model_folder, model_settings.dtype)
-    model.to(chosen_device(device))  # type: ignore[arg-type]
-    template = TemplateSettings(**model_settings.model_dump(include=set(TemplateSettings.model_fields)))
-    if "logprobs" in missing:
-        rows = encode(read, tokenizer, template, model_settings.max_length)
-        with tqdm(total=len(rows), desc="log-probabilities", unit="row", mininterval=1) as bar:
-            judged = judge(model, rows, int(tokenizer.pad_token_id), bar.update)
-        tables.write(logprobs_path, "logprobs", to_table(rows, judged), provenance)
-    if "generations" in missing:
-        with tqdm(total=len(asked), desc="generations", unit="row", mininterval=1) as bar:
+
+@dataclass(eq=False)
+class Subject:
+    """A model under evaluation; it is loaded when the first of its tables turns out to be missing."""
+
+    folder: Path
+    examples_path: Path
+    model_settings: ModelSettings
+    settings: EvaluationSettings
+    device: str | None
+    template: TemplateSettings = field(init=False)
+
+    def __post_init__(self) -> None:
+        kept = self.model_settings.model_dump(include=set(TemplateSettings.model_fields))
+        self.template = TemplateSettings(**kept)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        return load_tokenizer(self.folder)
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        model = load_model(self.folder, self.model_settings.dtype)
+        model.to(chosen_device(self.device))  # type: ignore[arg-type]
+        return model
+
+    @cached_property
+    def provenance(self) -> dict[str, str]:
+        """All that the tables depend on."""
+        settings = self.model_settings
+        template = {"template"} if settings.template != "chat" else {"template", "system_prompt", "date"}
+        return {
+            "model": fingerprint(self.folder),
+            "tokenizer": tokenizer_fingerprint(self.folder),
+            "examples": tables.content_digest(self.examples_path),
+            "template": canonical_json(settings.model_dump(mode="json", include=template)),
+            "max_length": str(settings.max_length),
+            "dtype": settings.dtype,
+            "settings": canonical_json(self.settings.model_part),
+        }
+
+    def missing(self, path: Path, name: str) -> Path | None:
+        """The path where no current table of this kind stands there, else None."""
+        if path.exists():
+            try:
+                tables.read(path, name, self.provenance)
+            except UserError:
+                return path
+            return None
+        # a folder without a model is told before anything is computed
+        return path if self.provenance else None
+
+    def encoded(self, rows: Sequence[Example]) -> list[TokenRow]:
+        return encode(rows, self.tokenizer, self.template, self.model_settings.max_length)
+
+    def write_logprobs(self, path: Path, read: Sequence[Example], attacked: Sequence[Example]) -> None:
+        """The log-probabilities of `read`, with the moments that attacks need of `attacked`."""
+        rows = self.encoded(read)
+        with_moments = {row["example_id"] for row in attacked}
+        model = self.model
+        with progress("log-probabilities", len(rows)) as advance:
+            judged = judge(model, rows, int(self.tokenizer.pad_token_id), advance, with_moments)
+        tables.write(path, "logprobs", to_table(rows, judged), self.provenance)
+
+    def write_generations(self, path: Path, asked: Sequence[Example]) -> None:
+        """The greedy answers to the prompts of `asked`."""
+        model = self.model
+        with progress("generations", len(asked)) as advance:
             answers = generate(
-                model, tokenizer, asked, template, model_settings.max_length, settings.max_new_tokens, bar.update
+                model,
+                self.tokenizer,
+                asked,
+                self.template,
+                self.model_settings.max_length,
+                self.settings.max_new_tokens,
+                advance,
             )
         found = [
             {"example_id": row["example_id"], "generation": answer.text, "token_count": answer.token_count}
             for row, answer in zip(asked, answers, strict=True)
         ]
-        tables.write(generations_path, "generations", found, provenance)
+        tables.write(path, "generations", found, self.provenance)
+
+    def write_gradient_norms(self, path: Path, attacked: Sequence[Example]) -> None:
+        """The gradient norms of `attacked`."""
+        norms: list[float] = []
+        if attacked:
+            model, rows = self.model, self.encoded(attacked)
+            with progress("gradient norms", len(rows)) as advance:
+                norms = gradient_norms(model, rows, advance)
+        found = [_norm_row(row, norm) for row, norm in zip(attacked, norms, strict=True)]
+        tables.write(path, "scores", found, self.provenance)
 
 
-def _provenance(
-    model_folder: Path, examples_path: Path, model_settings: ModelSettings, settings: EvaluationSettings
-) -> dict[str, str]:
-    """All that the two tables depend on."""
-    template = {"template"} if model_settings.template != "chat" else {"template", "system_prompt", "date"}
-    return {
-        "model": fingerprint(model_folder),
-        "tokenizer": tokenizer_fingerprint(model_folder),
-        "examples": tables.content_digest(examples_path),
-        "template": canonical_json(model_settings.model_dump(mode="json", include=template)),
-        "max_length": str(model_settings.max_length),
-        "dtype": model_settings.dtype,
-        "settings": canonical_json(settings.model_part),
-    }
+def _norm_row(row: Mapping[str, Any], norm: float) -> dict[str, Any]:
+    reason = None if math.isfinite(norm) else f"the gradient's norm is {norm}"
+    value = norm if reason is None else None
+    return {"run": "", "example_id": row["example_id"], "metric": "gradient_norm", "value": value, "reason": reason}
 
 
-def _is_current(path: Path, name: str, provenance: Mapping[str, str]) -> bool:
-    if not path.exists():
-        return False
-    try:
-        tables.read(path, name, provenance)
-    except UserError:
-        return False
-    return True
+@contextmanager
+def progress(what: str, rows: int) -> Iterator[Callable[[int], object]]:
+    """A bar that is told how many rows are done."""
+    with tqdm(total=rows, desc=what, unit="row", mininterval=1) as bar:
+        yield bar.update

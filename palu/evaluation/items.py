@@ -1,16 +1,27 @@
 """Which rows of the examples table an evaluation reads, gathered by the fact that they state."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from palu.errors import UserError
 from palu.evaluation.settings import EvaluationSettings
+from palu.tables import VALIDATION
 
 Example = Mapping[str, Any]
 
 # The parts whose probability, ROUGE and truth ratio are reported, in the order of the tables of the field
 PARTS = ("forget", "retain", "real_authors", "world_facts")
+# What the forget set consists of, and rows that no model has seen: membership is told between the two
+ATTACKED_PARTS = ("forget", "holdout")
+
+
+def measured_parts(kinds: Container[tuple[str, str]]) -> tuple[str, ...]:
+    """The parts that are asked and measured: those of the tables, and `validation` where the benchmark has it.
+
+    kinds: the (part, reply kind) pairs of the benchmark.
+    """
+    return (*PARTS, VALIDATION) if (VALIDATION, "original") in kinds else PARTS
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,13 @@ def read_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[E
 def asked_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[Example]:
     """The rows whose prompts the model answers freely: parts without a ROUGE (holdout) are not asked."""
     for item in items:
-        if item.original["part"] in PARTS:
+        if item.original["part"] in (*PARTS, VALIDATION):
             yield item.original
             if item.question and settings.paraphrased_questions:
                 yield item.question
+
+
+def attacked_rows(items: Iterable[Item]) -> list[Example]:
+    """The rows between which membership is told; none where nothing was held out."""
+    rows = [item.original for item in items if item.original["part"] in ATTACKED_PARTS]
+    return rows if any(row["part"] == "holdout" for row in rows) else []

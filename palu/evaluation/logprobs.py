@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +24,21 @@ TOKENS_PER_BATCH = {"cuda": 65536, "cpu": 4096}
 POSITIONS_PER_BLOCK = {"cuda": 2048, "cpu": 256}
 
 
+Floats = npt.NDArray[np.float32]
+
+
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """What a model makes of the P predicted tokens of one row: log_probs (P,) float32, argmax_hits (P,) bool."""
+    """What a model makes of the P predicted tokens of one row.
 
-    log_probs: npt.NDArray[np.float32]
+    log_probs: (P,) float32. argmax_hits: (P,) bool. expected, variance: (P,) float32, mean and variance of log p of a
+    word drawn from p itself; None where nobody asked.
+    """
+
+    log_probs: Floats
     argmax_hits: npt.NDArray[np.bool_]
+    expected: Floats | None = None
+    variance: Floats | None = None
 
 
 @torch.inference_mode()
@@ -38,18 +47,21 @@ def judge(
     rows: Sequence[TokenRow],
     pad_id: int,
     advance: Callable[[int], object] = lambda _rows: None,
+    with_moments: Collection[str] = frozenset(),
 ) -> list[Judged]:
     """The log-probability of every reply token, and of the end token, given all tokens before it.
 
     The naive program is `model(input_ids).logits.log_softmax(-1)`, row by row; here rows of like length share a
     batch, rows with the same tokens are judged once, and logits exist for a block of reply positions at a time.
-    advance: told how many rows each batch has finished.
+    advance: told how many rows each batch has finished. with_moments: ids of the rows whose `expected` and
+    `variance` are wanted.
     """
     distinct: dict[tuple[int, bytes], list[int]] = {}
     for i, row in enumerate(rows):
         distinct.setdefault((row.first_target, row.input_ids.tobytes()), []).append(i)
     twins = list(distinct.values())
     firsts = [rows[same[0]] for same in twins]
+    wanted = [any(rows[i].example_id in with_moments for i in same) for same in twins]
     weight, bias = output_head(model)
     kind = "cuda" if model.device.type == "cuda" else "cpu"
     projection = Projection(weight, bias, POSITIONS_PER_BLOCK[kind])
@@ -57,38 +69,65 @@ def judge(
     for bucket in length_buckets(([len(row)] for row in firsts), TOKENS_PER_BATCH[kind]):
         batch = collate([firsts[i] for i in bucket], pad_id).to(model.device)
         states = hidden_states(model, batch)[batch.predict_index]
-        log_probs, hits = predict(projection, states, batch.target_ids)
-        ends = np.cumsum([len(firsts[i]) - firsts[i].first_target for i in bucket])[:-1]
-        pieces = zip(np.split(log_probs.cpu().numpy(), ends), np.split(hits.cpu().numpy(), ends), strict=True)
-        for i, (row_log_probs, row_hits) in zip(bucket, pieces, strict=True):
+        counts = [len(firsts[i]) - firsts[i].first_target for i in bucket]
+        asked = torch.from_numpy(np.repeat([wanted[i] for i in bucket], counts)).to(model.device)
+        found = predict(projection, states, batch.target_ids, asked)
+        ends = np.cumsum(counts)[:-1]
+        pieces = zip(*(np.split(column.cpu().numpy(), ends) for column in found), strict=True)
+        for i, (log_probs, hits, expected, variance) in zip(bucket, pieces, strict=True):
+            moments = (expected, variance) if wanted[i] else (None, None)
             for twin in twins[i]:
-                judged[twin] = Judged(row_log_probs, row_hits)
+                judged[twin] = Judged(log_probs, hits, *moments)
         advance(sum(len(twins[i]) for i in bucket))
     return [found for found in judged if found is not None]
 
 
-def predict(projection: Projection, states: Tensor, target_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """(P, D), (P,) -> the target's log-probability (P,) float32, and whether it is the first choice (P,) bool."""
-    log_probs = torch.empty(len(states), dtype=torch.float32, device=states.device)
+def predict(
+    projection: Projection, states: Tensor, target_ids: Tensor, asked: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """States (P, D) and the targets (P,) that follow -> four columns (P,).
+
+    The target's log-probability, float32; whether it is the first choice, bool; and where `asked`, (P,) bool, the
+    mean and the variance of log p under p, float32, elsewhere 0.
+    """
+    log_probs, expected, variance = (
+        torch.zeros(len(states), dtype=torch.float32, device=states.device) for _ in range(3)
+    )
     hits = torch.empty(len(states), dtype=torch.bool, device=states.device)
     for block in projection.blocks(states):
         logits = projection.logits(states[block])
         target = target_ids[block, None]
-        log_probs[block] = logits.log_softmax(-1).gather(-1, target)[:, 0]
+        all_log_probs = logits.log_softmax(-1)
+        log_probs[block] = all_log_probs.gather(-1, target)[:, 0]
         # The maximum is ten times cheaper than its place, which only a target that equals it needs
         hit = (logits.gather(-1, target) == logits.amax(-1, keepdim=True))[:, 0]
         hit[hit.clone()] = logits[hit].argmax(-1) == target[hit, 0]
         hits[block] = hit
-    return log_probs, hits
+        chosen = asked[block].nonzero()[:, 0]
+        if len(chosen):
+            some = all_log_probs if len(chosen) == len(logits) else all_log_probs[chosen]
+            expected[block][chosen], variance[block][chosen] = moments_of(some)
+    return log_probs, hits, expected, variance
+
+
+def moments_of(log_probs: Tensor) -> tuple[Tensor, Tensor]:
+    """(P, V) log-probabilities -> their mean and variance under the distribution itself, (P,) each."""
+    probs = log_probs.exp()
+    mean = (probs * log_probs).sum(-1)
+    return mean, (probs * (log_probs - mean[:, None]).square()).sum(-1)
 
 
 def to_table(rows: Sequence[TokenRow], judged: Sequence[Judged]) -> pa.Table:
     """The `logprobs` table of judged rows."""
     targets = [slice(row.first_target, None) for row in rows]
-    offsets = np.cumsum([0, *(len(found.log_probs) for found in judged)], dtype=np.int32)
+    counts = np.array([len(found.log_probs) for found in judged])
 
-    def lists(pieces: Sequence[npt.NDArray[np.generic]]) -> pa.Array:
-        return pa.ListArray.from_arrays(offsets, np.concatenate(pieces) if pieces else np.empty(0))
+    def lists(pieces: Sequence[npt.NDArray[np.generic] | None]) -> pa.Array:
+        had = [piece for piece in pieces if piece is not None]
+        absent = np.array([piece is None for piece in pieces], dtype=bool)
+        offsets = np.cumsum([0, *np.where(absent, 0, counts)], dtype=np.int32)
+        values = np.concatenate(had) if had else np.empty(0)
+        return pa.ListArray.from_arrays(offsets, values, mask=pa.array(absent))
 
     columns = {
         "example_id": pa.array([row.example_id for row in rows], pa.string()),
@@ -98,5 +137,7 @@ def to_table(rows: Sequence[TokenRow], judged: Sequence[Judged]) -> pa.Table:
         "char_starts": lists([row.char_start[target] for row, target in zip(rows, targets, strict=True)]),
         "char_ends": lists([row.char_end[target] for row, target in zip(rows, targets, strict=True)]),
         "has_end": pa.array([row.has_end for row in rows], pa.bool_()),
+        "expected_log_probs": lists([found.expected for found in judged]),
+        "log_prob_variances": lists([found.variance for found in judged]),
     }
     return pa.table(columns).cast(LOGPROBS)

@@ -3,35 +3,44 @@
     entry: {"agg_value": number, "value_by_index": {"0": {field: value, ...}, "1": ...}}
 
 Index i is the part's i-th item. The entries of wrong replies hold a list per field, one value per reply. Losses are
-called `avg_loss`; a value that cannot be had is null.
+called `avg_loss`; a value that cannot be had is null. An attack holds such an entry for each of the two sides that it
+tells apart, `forget` and `holdout`, beside its `auc`.
 """
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from palu.errors import UserError
 from palu.evaluation.base import ItemScores, Missing, Value, mean
 from palu.evaluation.evidence import Evidence
-from palu.evaluation.items import Example, Item
+from palu.evaluation.items import ATTACKED_PARTS, Example, Item
+from palu.evaluation.membership import item_metric
 from palu.files import atomic, read_json
 
 # The peer's abbreviation of each part, and the parts whose probability it normalises over the options
 PREFIXES = {"forget": "forget", "retain": "retain", "real_authors": "ra", "world_facts": "wf"}
 NORMALISED = ("real_authors", "world_facts")
 OVERLAPS = ("rouge1_recall", "rougeL_f1", "rougeL_recall")
+ATTACKS = ("loss", "zlib", "min_k", "min_k_plus_plus", "reference", "gradnorm")
+FLUENCY = "forget_Q_A_gibberish"
+# Entries that are a number and nothing else
+PLAIN = ("forget_quality", "model_utility", "privleak")
+
+Items = Mapping[str, Sequence[Item]]
 
 
 class Column(NamedTuple):
-    """Where the peer keeps one of our item scores: `entry`.value_by_index[i].`field`."""
+    """Where the peer keeps one of our item scores: `entry`.value_by_index[i].`field`, or that under `entry`.`side`."""
 
     entry: str
     field: str
     metric: str
     part: str
     reply_kind: str = "original"
+    side: str = ""
 
 
 def columns() -> Iterator[Column]:
@@ -51,36 +60,55 @@ def columns() -> Iterator[Column]:
         yield Column("forget_Q_A_PARA_ROUGE", overlap, overlap, "forget", "paraphrase")
     for metric in ("exact_memorization", "extraction_strength"):
         yield Column(metric, "score", metric, "forget")
+    yield Column(FLUENCY, "score", "fluency", "forget")
+    for attack in ATTACKS:
+        for part in ATTACKED_PARTS:
+            yield Column(f"mia_{attack}", "score", item_metric(attack, part), part, side=part)
 
 
-def read_log(path: Path) -> ItemScores:
-    """Item scores of a log; example ids are made of part and index. Entries that are not there are left out.
+def read_log(path: Path, own_items: Items | None = None) -> ItemScores:
+    """Item scores of a log. Entries that are not there are left out.
 
-    Raises UserError naming the file, the entry and the index of a value that is not a number.
+    own_items: the benchmark's items, which the log's then are: their example ids name the scores. None: ids are made
+    of part and index.
+    Raises UserError naming the file, the entry and the index of a value that is not a number, and a log of another
+    number of items than the benchmark has.
     """
     log = read_json(path)
     if not isinstance(log, dict):
         raise UserError(f"{path}: not a log in the peer's layout: expected a mapping of metrics at the top")
     items: dict[str, dict[str, Value]] = {}
     for column in columns():
-        by_index = _by_index(log, column.entry, path)
+        by_index = _by_index(log, column, path)
+        known = own_items.get(column.part, ()) if own_items else ()
+        if known and by_index and {int(index) for index in by_index} != set(range(len(known))):
+            raise UserError(
+                f"{path}: {column.entry} has {len(by_index)} items, the benchmark {len(known)} in part {column.part}: "
+                f"allowed: a log of the same split"
+            )
         for index, cell in by_index.items():
             place = f"{path}: {column.entry}.value_by_index.{index}.{column.field}"
             values = cell.get(column.field)
+            names = _rows(known[int(index)], column.reply_kind) if known else None
             for k, value in enumerate(values if isinstance(values, list) else [values]):
-                example_id = f"{column.part}/{int(index):05d}/{column.reply_kind}/{k}"
+                own = names[k]["example_id"] if names and k < len(names) else None
+                example_id = own or f"{column.part}/{int(index):05d}/{column.reply_kind}/{k}"
                 items.setdefault(column.metric, {})[example_id] = _number(value, place)
     return items
 
 
-def _by_index(log: Mapping[str, Any], entry: str, path: Path) -> Mapping[str, Any]:
-    if entry not in log:
+def _by_index(log: Mapping[str, Any], column: Column, path: Path) -> Mapping[str, Any]:
+    place = f"{column.entry}.{column.side}" if column.side else column.entry
+    content = log.get(column.entry)
+    if content is None:
         return {}
-    by_index = log[entry].get("value_by_index") if isinstance(log[entry], dict) else None
+    if column.side and isinstance(content, dict):
+        content = content.get(column.side)
+    by_index = content.get("value_by_index") if isinstance(content, dict) else None
     if not isinstance(by_index, dict) or not all(
         index.isdecimal() and isinstance(cell, dict) for index, cell in by_index.items()
     ):
-        raise UserError(f"{path}: {entry} has no value_by_index that maps indices to values")
+        raise UserError(f"{path}: {place} has no value_by_index that maps indices to values")
     return by_index
 
 
@@ -101,12 +129,18 @@ def write_log(path: Path, evidence: Evidence, items: ItemScores, summary: Mappin
         cells = {str(i): _cell(column, item, scores, evidence) for i, item in enumerate(part_items)}
         cells = {index: cell for index, cell in cells.items() if cell}
         if cells:
-            by_index = log.setdefault(column.entry, {"agg_value": None, "value_by_index": {}})["value_by_index"]
+            entry = log.setdefault(column.entry, {"agg_value": None})
+            by_index = (entry.setdefault(column.side, {"agg_value": None}) if column.side else entry).setdefault(
+                "value_by_index", {}
+            )
             for index, cell in cells.items():
                 by_index.setdefault(index, {}).update(cell)
-    for entry, content in log.items():
-        content["agg_value"] = _aggregate(entry, content["value_by_index"], summary)
-    for name in ("forget_quality", "model_utility"):
+    for name, content in log.items():
+        content["agg_value"] = _aggregate(name, content.get("value_by_index", {}), summary)
+        for side in content.keys() & set(ATTACKED_PARTS):
+            content[side]["agg_value"] = _average("score", content[side]["value_by_index"], name)
+            content["auc"] = content["agg_value"]
+    for name in PLAIN:
         log[name] = {"agg_value": summary.get(name)}
     # Not `files.write_json`, which sorts keys: the order of the items is their order as numbers
     text = json.dumps(log, indent=1, allow_nan=False)
@@ -142,14 +176,19 @@ def _finite(value: Value) -> float | None:
 
 
 def _aggregate(entry: str, by_index: Mapping[str, Any], summary: Mapping[str, float | None]) -> float | None:
-    """The peer's aggregate of an entry: the mean, but for the truth ratios, whose reduction is their family's."""
+    """The peer's aggregate of an entry: its metric's, or the mean where it is none of ours."""
+    if entry in summary:
+        return summary[entry]
     for column in columns():
         if column.entry == entry and column.metric in summary:
             return summary[column.metric]
-    field = "rougeL_recall" if entry.endswith("ROUGE") else "prob"
+    return _average("rougeL_recall" if entry.endswith("ROUGE") else "prob", by_index, entry)
+
+
+def _average(field: str, by_index: Mapping[str, Any], what: str) -> float | None:
     flat = [value for cell in by_index.values() for value in _listed(cell.get(field))]
     values: dict[str, Value] = {str(i): Missing("null") if v is None else v for i, v in enumerate(flat)}
-    return _finite(mean(values, entry))
+    return _finite(mean(values, what))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
 from palu.evaluation.evidence import Evidence, Reading
-from palu.evaluation.items import PARTS, Item
+from palu.evaluation.items import Item, measured_parts
 from palu.spans import Span, first_of_runs, run_offsets, sensitive_tokens
+from palu.tables import FORGET_PARTS
 
 SOURCES: tuple[ModuleType, ...] = ()
 
@@ -35,7 +36,7 @@ def items(evidence: Evidence) -> ItemScores:
             for row in (item.original, item.paraphrase, *item.perturbed, item.question):
                 if row is not None and row["example_id"] in evidence.readings:
                     scores["loss"][row["example_id"]] = evidence.loss(row)
-    for part in PARTS:
+    for part in measured_parts(evidence.scope.kinds):
         of_item = option_probability if part in OPTION_PARTS else reply_probability
         scores[f"{part}_probability"] = {
             item.example_id: of_item(evidence, item) for item in evidence.items.get(part, ())
@@ -46,23 +47,25 @@ def items(evidence: Evidence) -> ItemScores:
         if item.question is not None and item.question["example_id"] in evidence.readings
     }
     if evidence.spans is not None:
-        scores["forget_initiating_probability"] = _initiating(evidence, evidence.spans)
+        for part in FORGET_PARTS:
+            scores[f"{part}_initiating_probability"] = _initiating(evidence, evidence.spans, part)
     return scores
 
 
 def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
     result = {}
-    for part in PARTS:
+    for part in measured_parts(scope.kinds):
         needed = ("perturbed",) if part in OPTION_PARTS else ()
         values = items.get(f"{part}_probability", {})
         result[f"{part}_probability"] = scope.lacking(part, *needed) or mean(values, f"{part} probability")
     if items.get("forget_paraphrased_question_probability"):
         name = "forget_paraphrased_question_probability"
         result[name] = mean(items[name], "forget probability")
-    if "forget_initiating_probability" in items:
-        values = items["forget_initiating_probability"]
-        nothing = None if values else Missing("no span covers a token of a forget reply")
-        result["forget_initiating_probability"] = nothing or mean(values, "initiating probability")
+    for part in FORGET_PARTS:
+        name = f"{part}_initiating_probability"
+        if name in items and (part, "original") in scope.kinds:
+            nothing = None if items[name] else Missing(f"no span covers a token of a {part} reply")
+            result[name] = nothing or mean(items[name], "initiating probability")
     return result
 
 
@@ -89,9 +92,9 @@ def option_probability(evidence: Evidence, item: Item) -> Value:
     return options[0] / (options[0] + math.fsum(options[1:]) + EPSILON)
 
 
-def _initiating(evidence: Evidence, spans: Mapping[str, Sequence[Span]]) -> dict[str, Value]:
+def _initiating(evidence: Evidence, spans: Mapping[str, Sequence[Span]], part: str) -> dict[str, Value]:
     scores: dict[str, Value] = {}
-    for item in evidence.items.get("forget", ()):
+    for item in evidence.items.get(part, ()):
         found = evidence.reading(item.original)
         if isinstance(found, Missing):
             scores[item.example_id] = found

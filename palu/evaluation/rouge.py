@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
 from palu.evaluation.evidence import Evidence
-from palu.evaluation.items import PARTS, Example
+from palu.evaluation.items import Example, measured_parts
 
 SOURCES: tuple[ModuleType, ...] = ()
 
@@ -33,7 +33,7 @@ class Overlap(NamedTuple):
 
 def items(evidence: Evidence) -> ItemScores:
     scores: dict[str, dict[str, Value]] = {name: {} for name in (*Overlap._fields, QUESTION)}
-    for part in PARTS:
+    for part in measured_parts(evidence.scope.kinds):
         scores[f"{part}_rouge"] = {}
         for item in evidence.items.get(part, ()):
             found = compare(evidence, item.original, item.original)
@@ -56,7 +56,8 @@ def _add(scores: dict[str, dict[str, Value]], row: Example, found: Overlap | Mis
 
 def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
     result = {
-        f"{part}_rouge": scope.lacking(part) or mean(items.get(f"{part}_rouge", {}), f"{part} ROUGE") for part in PARTS
+        f"{part}_rouge": scope.lacking(part) or mean(items.get(f"{part}_rouge", {}), f"{part} ROUGE")
+        for part in measured_parts(scope.kinds)
     }
     if items.get(QUESTION):
         result[QUESTION] = mean(items[QUESTION], "forget ROUGE")

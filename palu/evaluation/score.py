@@ -1,6 +1,7 @@
 """The arithmetic part of an evaluation: the model part's tables in, scores out. Loads no torch."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -8,8 +9,9 @@ from palu import evaluation, tables
 from palu.errors import UserError
 from palu.evaluation import METRICS, open_unlearning
 from palu.evaluation.base import ItemScores, Missing, Scope, Value
-from palu.evaluation.evidence import Evidence, gather
+from palu.evaluation.evidence import Evidence, EvidencePaths, gather
 from palu.evaluation.family import Family
+from palu.evaluation.forget_quality import describe
 from palu.evaluation.settings import EvaluationSettings
 from palu.files import write_json
 
@@ -18,33 +20,58 @@ OPTIONAL = {
     "forget_initiating_probability": "no spans were given",
     "forget_paraphrased_question_probability": "the paraphrased questions were not given to the model",
     "forget_paraphrased_question_rouge": "the paraphrased questions were not asked",
+    "validation_initiating_probability": "no spans were given, or the benchmark has no part validation",
+    "validation_probability": "the benchmark has no part validation",
+    "validation_rouge": "the benchmark has no part validation",
+    "validation_truth_ratio": "the benchmark has no part validation",
 }
+# What only the peer's own logs of a model can tell apart from the plain metric: rows that the length limit cut
+NOT_IN_LOGS = "the peer's log does not tell which rows the length limit cut"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model's scores: summary.json's values, and forget quality in a line that tells how far to believe it."""
+
+    values: Mapping[str, Value]
+    forget_quality: str | None
+
+    @property
+    def summary(self) -> dict[str, float | None]:
+        """The numbers, null where there is none."""
+        return {name: None if isinstance(value, Missing) else value for name, value in self.values.items()}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each null is one."""
+        return {name: value.reason for name, value in self.values.items() if isinstance(value, Missing)}
 
 
 def score(
-    examples_path: Path,
-    generations_path: Path,
-    logprobs_path: Path,
+    paths: EvidencePaths,
     out_folder: Path,
     settings: EvaluationSettings,
     run: str = "",
     retain_scores_path: Path | None = None,
-    spans_path: Path | None = None,
-) -> dict[str, float | None]:
-    """Write scores.parquet, summary.json, reasons.json and open_unlearning.json for one model; return the summary.
+) -> Scored:
+    """Write scores.parquet, summary.json, reasons.json and open_unlearning.json for one model; return what they hold.
 
     run: the model's name in the scores table. retain_scores_path: the retain model's scores.parquet, or its log in
-    the peer's layout (.json). spans_path: a tagger's spans, for the initiating tokens.
+    the peer's layout (.json); its losses serve the reference attack where `paths` names no reference.
     Raises UserError for tables that are damaged, or of other examples or of two models.
     """
-    retain = None if retain_scores_path is None else read_items(retain_scores_path)
-    evidence = gather(examples_path, generations_path, logprobs_path, spans_path, settings.first_n, retain)
+    if not settings.gradient_norms:
+        paths = replace(paths, gradient_norms=None)
+    evidence = gather(paths, settings.first_n)
+    retain = None if retain_scores_path is None else read_items(retain_scores_path, evidence.items)
+    evidence = evidence.beside(retain, settings.retain_auc)
     items = item_scores(evidence, settings.metrics)
-    facts = tables.provenance(logprobs_path)
+    facts = tables.provenance(paths.logprobs)
     provenance = {key: value for key, value in facts.items() if key in {"model", "examples"}}
-    values = aggregate(items, evidence.scope, settings.metrics)
-    open_unlearning.write_log(out_folder / "open_unlearning.json", evidence, items, plain(values))
-    return write(out_folder, items, values, run, provenance)
+    scored = Scored(aggregate(items, evidence.scope, settings.metrics), describe(items, evidence.scope))
+    open_unlearning.write_log(out_folder / "open_unlearning.json", evidence, items, scored.summary)
+    write(out_folder, items, scored, run, provenance)
+    return scored
 
 
 def item_scores(evidence: Evidence, metrics: list[str] | None) -> ItemScores:
@@ -80,9 +107,7 @@ def _families(metrics: list[str] | None) -> list[Family]:
     return ordered
 
 
-def write(
-    out_folder: Path, items: ItemScores, values: Mapping[str, Value], run: str, provenance: Mapping[str, str]
-) -> dict[str, float | None]:
+def write(out_folder: Path, items: ItemScores, scored: Scored, run: str, provenance: Mapping[str, str]) -> None:
     """Write the three files of one model's scores; summary.json last, so that it stands for the whole."""
     rows = [
         {
@@ -95,23 +120,18 @@ def write(
         for metric, scores in items.items()
         for example_id, value in scores.items()
     ]
-    summary = plain(values)
-    reasons = {name: value.reason for name, value in values.items() if isinstance(value, Missing)}
     tables.write(out_folder / "scores.parquet", "scores", rows, provenance)
-    write_json(out_folder / "reasons.json", reasons)
-    write_json(out_folder / "summary.json", summary)
-    return summary
+    write_json(out_folder / "reasons.json", scored.reasons)
+    write_json(out_folder / "summary.json", scored.summary)
 
 
-def plain(values: Mapping[str, Value]) -> dict[str, float | None]:
-    """The numbers of a summary, null where there is none."""
-    return {name: None if isinstance(value, Missing) else value for name, value in values.items()}
+def read_items(path: Path, own_items: open_unlearning.Items | None = None) -> ItemScores:
+    """Item scores from a scores table of ours or, where the name ends in .json, from a log in the peer's layout.
 
-
-def read_items(path: Path) -> ItemScores:
-    """Item scores from a scores table of ours or, where the name ends in .json, from a log in the peer's layout."""
+    own_items: the benchmark's items, which the log's are.
+    """
     if path.suffix == ".json":
-        return open_unlearning.read_log(path)
+        return open_unlearning.read_log(path, own_items)
     items: dict[str, dict[str, Value]] = {}
     runs = set()
     for row in tables.rows(path, "scores"):
@@ -123,12 +143,20 @@ def read_items(path: Path) -> ItemScores:
     return items
 
 
-def score_log(log_path: Path, out_folder: Path, retain_log_path: Path | None = None) -> dict[str, float | None]:
+def score_log(
+    log_path: Path, out_folder: Path, retain_log_path: Path | None = None, retain_auc: float | None = None
+) -> Scored:
     """Re-aggregate a log in the peer's layout, without a model; writes what `score` writes.
 
-    retain_log_path: the retain model's log, or its scores.parquet.
+    retain_log_path: the retain model's log, or its scores.parquet. retain_auc: its Min-K AUC.
     """
     items = open_unlearning.read_log(log_path)
     retain = None if retain_log_path is None else read_items(retain_log_path)
-    scope = Scope(str(log_path), kinds=frozenset(), retain=retain, partial=True)
-    return write(out_folder, items, aggregate(items, scope, None), log_path.stem, {})
+    scope = Scope(str(log_path), kinds=frozenset(), retain=retain, retain_auc=retain_auc, partial=True)
+    values = aggregate(items, scope, None)
+    for name, value in values.items():
+        if name.endswith("_corrected") and isinstance(value, Missing):
+            values[name] = Missing(NOT_IN_LOGS)
+    scored = Scored(values, describe(items, scope))
+    write(out_folder, items, scored, log_path.stem, {})
+    return scored

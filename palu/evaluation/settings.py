@@ -1,13 +1,33 @@
 """What the evaluation of a model depends on besides the model and the benchmark. Loads no torch."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from palu.evaluation import METRICS
+from palu.files import canonical_json, text_digest
 from palu.settings import PositiveCount, Settings
 
-PartName = Literal["forget", "retain", "real_authors", "world_facts", "holdout"]
+PartName = Literal["forget", "validation", "retain", "real_authors", "world_facts", "holdout"]
+# The classifier of the field: class 0 is "clean"
+GIBBERISH_DETECTOR = "madhurjindal/autonlp-Gibberish-Detector-492513457"
+
+
+class FluencySettings(Settings):
+    """Which classifier judges the generations of the forget part.
+
+    classifier: hub id or folder of a sequence-classification model; null = none is asked.
+    revision: its commit, tag or branch on the hub. label: index or name of the class whose probability is the fluency.
+    """
+
+    classifier: str | None = Field(default=GIBBERISH_DETECTOR, min_length=1)
+    revision: str | None = None
+    label: int | str = 0
+
+    @property
+    def key(self) -> str:
+        """Names the classifier in a path: eight hexadecimal digits."""
+        return text_digest(canonical_json(self.model_dump(mode="json")))
 
 
 class EvaluationSettings(Settings):
@@ -16,14 +36,22 @@ class EvaluationSettings(Settings):
     parts: the examples' parts to evaluate; one that the benchmark lacks is passed over.
     max_new_tokens: where a greedy generation is cut (the peer's 200).
     paraphrased_questions: also ask the paraphrased questions, for `forget_paraphrased_question_*`.
+    gradient_norms: also compute one gradient per row of the parts forget and holdout, for `mia_gradnorm`.
+    fluency: the classifier of `fluency`.
+    retain_auc: the retain model's Min-K AUC, for `privleak` where no scores of that model are given.
     metrics: names of `palu.evaluation.METRICS`; none = all that the given files allow.
     tagger: whose spans tell the initiating tokens; none = the study's only tagger, if it has one.
     first_n: how many tokens of every run of sensitive tokens are initiating; null = all.
     """
 
-    parts: list[PartName] = Field(default=["forget", "retain", "real_authors", "world_facts"], min_length=1)
+    parts: list[PartName] = Field(
+        default=["forget", "validation", "retain", "real_authors", "world_facts", "holdout"], min_length=1
+    )
     max_new_tokens: PositiveCount = 200
     paraphrased_questions: bool = False
+    gradient_norms: bool = True
+    fluency: FluencySettings = FluencySettings()
+    retain_auc: Annotated[float, Field(ge=0, lt=1)] | None = None
     metrics: list[str] | None = None
     tagger: str | None = None
     first_n: PositiveCount | None = 3
@@ -39,4 +67,5 @@ class EvaluationSettings(Settings):
     @property
     def model_part(self) -> dict[str, Any]:
         """What `infer` depends on: a changed metric, tagger or first_n leaves the model's outputs as they are."""
-        return self.model_dump(mode="json", include={"parts", "max_new_tokens", "paraphrased_questions"})
+        told = {"parts", "max_new_tokens", "paraphrased_questions", "gradient_norms"}
+        return self.model_dump(mode="json", include=told)

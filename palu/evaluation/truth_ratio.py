@@ -15,7 +15,8 @@ from types import ModuleType
 
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
 from palu.evaluation.evidence import Evidence
-from palu.evaluation.items import PARTS, Item
+from palu.evaluation.items import Item, measured_parts
+from palu.tables import FORGET_PARTS
 
 SOURCES: tuple[ModuleType, ...] = ()
 
@@ -26,14 +27,14 @@ EPSILON = 1e-10
 def items(evidence: Evidence) -> ItemScores:
     return {
         f"{part}_truth_ratio": {item.example_id: truth_ratio(evidence, item) for item in evidence.items.get(part, ())}
-        for part in PARTS
+        for part in measured_parts(evidence.scope.kinds)
     }
 
 
 def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
     result = {}
-    for part in PARTS:
-        reduce = closeness if part == "forget" else certainty
+    for part in measured_parts(scope.kinds):
+        reduce = closeness if part in FORGET_PARTS else certainty
         scores = items.get(f"{part}_truth_ratio", {})
         values = {key: score if isinstance(score, Missing) else reduce(score) for key, score in scores.items()}
         result[f"{part}_truth_ratio"] = scope.lacking(part, "perturbed") or mean(values, f"{part} truth ratio")

@@ -29,7 +29,7 @@ def rows_of(part, count):
 @pytest.fixture(scope="session")
 def examples():
     """Rows of a benchmark that has no real authors."""
-    return [example for part in ("forget", "retain", "world_facts") for example in rows_of(part, 3)]
+    return [example for part in ("forget", "retain", "world_facts", "holdout") for example in rows_of(part, 3)]
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from palu import benchmarks
+from palu.evaluation import open_unlearning
 from palu.evaluation.evaluate import evaluate
-from palu.evaluation.settings import EvaluationSettings
+from palu.evaluation.score import score_log
+from palu.evaluation.settings import EvaluationSettings, FluencySettings
 from palu.models import ModelSettings
 
 # The peer's aggregates by our names
@@ -26,6 +28,8 @@ AGGREGATES = {
     "world_facts_probability": "wf_Q_A_Prob_normalised",
     "world_facts_rouge": "wf_Q_A_ROUGE",
     "world_facts_truth_ratio": "wf_Truth_Ratio",
+    **{f"mia_{attack}": f"mia_{attack}" for attack in open_unlearning.ATTACKS},
+    "privleak": "privleak",
 }
 # The peer sums its softmax over 2,048 words one after the other in float32 (cross-entropy over transposed logits),
 # which loses the smallest terms: its losses are up to 1.6e-5 below those of float64, which ours agree with. For the
@@ -44,33 +48,63 @@ def tofu_path(shared, tmp_path_factory):
 @pytest.mark.parametrize("name", ["full", pytest.param("retain", marks=pytest.mark.slow)])
 def test_every_item_and_aggregate_is_what_the_peer_prints(shared, tofu_path, tmp_path, name):
     folder = shared / "oracles" / "tofu-eval-tiny"
-    summary = evaluate(
+    other = "retain" if name == "full" else "full"
+    scored = evaluate(
         folder / f"model-{name}",
         tofu_path,
         tmp_path,
         ModelSettings(template="llama2-chat"),
-        EvaluationSettings(),
+        # the peer takes 0.5 in silence where it has no retain model's AUC
+        EvaluationSettings(fluency=FluencySettings(classifier=None), retain_auc=0.5 if name == "retain" else None),
         retain_scores_path=folder / "retain.forget05.json" if name == "full" else None,
+        reference_folder=folder / f"model-{other}",
     )
     expected = json.loads((folder / f"{name}.forget05.json").read_text())
     for ours, theirs in AGGREGATES.items():
-        assert summary[ours] == pytest.approx(expected[theirs]["agg_value"], rel=1e-4), ours
+        precision = {"abs": 1e-3} if ours.startswith("mia_") else {"rel": 1e-4}
+        assert scored.summary[ours] == pytest.approx(expected[theirs]["agg_value"], **precision), ours
     # p-values of a KS test depend on the order of the items alone: equal, or off by a step
     printed = expected["forget_quality"]["agg_value"]
-    assert summary["forget_quality"] == (None if printed is None else pytest.approx(printed, rel=1e-9, abs=0))
+    assert scored.summary["forget_quality"] == (None if printed is None else pytest.approx(printed, rel=1e-9, abs=0))
+    without_retain = {key for key in scored.summary if key.startswith("forget_quality")}
+    assert scored.reasons.keys() == {"fluency"} | (set() if printed else without_retain)
 
     log = json.loads((tmp_path / "open_unlearning.json").read_text())
-    shared_entries = {entry for entry in expected if "value_by_index" in expected[entry]}
-    assert len(shared_entries) >= 22
-    for entry in shared_entries:
-        theirs = expected[entry]["value_by_index"]
-        assert log[entry]["agg_value"] == pytest.approx(expected[entry]["agg_value"], rel=1e-4), entry
-        assert list(log[entry]["value_by_index"]) == list(theirs), entry
-        for index, cell in theirs.items():
+    compared = list(item_entries(expected))
+    assert len(compared) == 23 + 2 * len(open_unlearning.ATTACKS)
+    ours = dict(item_entries(log))
+    for place, entry in compared:
+        assert ours[place]["agg_value"] == pytest.approx(entry["agg_value"], rel=1e-4), place
+        assert list(ours[place]["value_by_index"]) == list(entry["value_by_index"]), place
+        for index, cell in entry["value_by_index"].items():
             for field in cell.keys() - {"input"}:
-                value = log[entry]["value_by_index"][index][field]
-                floor = LOSS_ERROR if field == "avg_loss" else 0
-                close = (
-                    cell[field] if isinstance(cell[field], str) else pytest.approx(cell[field], rel=1e-4, abs=floor)
-                )
-                assert value == close, (entry, index, field)
+                assert ours[place]["value_by_index"][index][field] == near(place, field, cell[field]), (place, index)
+
+
+def item_entries(log):
+    """(place, entry) of all entries with items; those of an attack are one level down."""
+    for name, content in log.items():
+        sides = [content] if "value_by_index" in content else [content.get(part) for part in ("forget", "holdout")]
+        for side, entry in enumerate(sides):
+            if entry is not None:
+                yield (name, side), entry
+
+
+def near(place, field, value):
+    """What ours may be. A difference of two losses is as exact as they are."""
+    if isinstance(value, str):
+        return value
+    floor = LOSS_ERROR if field == "avg_loss" or place[0] in {"mia_loss", "mia_min_k_plus_plus"} else 0
+    floor = 2 * LOSS_ERROR if place[0] == "mia_reference" else floor
+    return pytest.approx(value, rel=1e-4, abs=floor)
+
+
+def test_without_a_retain_model_privleak_is_null_and_says_why(shared, tmp_path):
+    summary = json.loads((shared / "oracles" / "tofu-eval-tiny" / "retain.forget05.json").read_text())
+    kept = {name: summary[name] for name in summary if name not in {"privleak", "forget_quality"}}
+    (tmp_path / "log.json").write_text(json.dumps(kept))
+    silent = score_log(tmp_path / "log.json", tmp_path)
+    assert silent.summary["privleak"] is None
+    assert "retain_auc" in silent.reasons["privleak"]
+    told = score_log(tmp_path / "log.json", tmp_path, retain_auc=0.5)
+    assert told.summary["privleak"] == pytest.approx(summary["privleak"]["agg_value"], rel=1e-9)

@@ -22,7 +22,9 @@ def test_samples_apart_have_the_smallest_p_value_there_is():
 
 
 def test_equal_samples_have_p_value_one_also_with_ties():
-    assert quality([0.5, 0.5, 0.1], [0.1, 0.5, 0.5]) == {"forget_quality": 1, "forget_quality_statistic": 0}
+    found = quality([0.5, 0.5, 0.1], [0.1, 0.5, 0.5])
+    assert found["forget_quality"] == 1
+    assert found["forget_quality_statistic"] == 0
 
 
 def test_one_item_each_says_nothing():
@@ -37,7 +39,25 @@ def test_without_a_retain_model_there_is_no_forget_quality():
     items = {"forget_truth_ratio": {"a": 0.5}}
     summary = forget_quality.summary(items, Scope("made-up", KINDS))
     reason = Missing("no scores of a retain model were given")
-    assert summary == {"forget_quality": reason, "forget_quality_statistic": reason}
+    assert summary == dict.fromkeys(forget_quality.NAMES, reason)
+
+
+def test_the_interval_holds_the_statistic_and_says_so_in_a_line():
+    model, retain = [i / 50 for i in range(50)], [0.3 + i / 50 for i in range(50)]
+    found = quality(model, retain)
+    assert 0 < found["forget_quality_statistic_low"] < found["forget_quality_statistic"]
+    assert found["forget_quality_statistic"] < found["forget_quality_statistic_high"] < 1
+    items, others = ({"forget_truth_ratio": dict(enumerate(values))} for values in (model, retain))
+    line = forget_quality.describe(items, Scope("made-up", KINDS, others))
+    assert f"D = {found['forget_quality_statistic']:.3f}" in line
+    assert "one step away" in line
+
+
+def test_items_of_another_set_give_no_interval_and_still_a_p_value():
+    items, others = {"forget_truth_ratio": {"a": 0.5, "b": 0.6}}, {"forget_truth_ratio": {"c": 0.5, "d": 0.6}}
+    found = forget_quality.summary(items, Scope("made-up", KINDS, others))
+    assert found["forget_quality"] == 1
+    assert found["forget_quality_statistic_low"] == Missing("the 2 forget items are not those of the retain model's 2")
 
 
 @pytest.mark.parametrize(

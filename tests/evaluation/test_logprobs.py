@@ -60,18 +60,44 @@ def test_rows_of_the_same_tokens_are_judged_once(model, rows, monkeypatch):
     assert sum(told) == 3
 
 
+@pytest.mark.parametrize("positions_per_block", [3, 10**6])
+def test_the_moments_are_those_of_the_models_own_distribution(model, rows, positions_per_block, monkeypatch):
+    monkeypatch.setitem(logprobs.POSITIONS_PER_BLOCK, "cpu", positions_per_block)
+    wanted = {rows[1].example_id, rows[3].example_id}
+    found = judge(model, rows[:5], pad_id=2, with_moments=wanted)
+    for row, judged in zip(rows, found, strict=False):
+        if row.example_id not in wanted:
+            assert judged.expected is None
+            assert judged.variance is None
+            continue
+        with torch.no_grad():
+            log_p = model(torch.tensor(row.input_ids[None], dtype=torch.int64)).logits[0].double().log_softmax(-1)
+        before = log_p[row.first_target - 1 : -1]
+        mean = (before.exp() * before).sum(-1)
+        np.testing.assert_allclose(judged.expected, mean, rtol=1e-4)
+        variance = (before.exp() * before.square()).sum(-1) - mean.square()
+        np.testing.assert_allclose(judged.variance, variance, rtol=1e-3)
+    table = to_table(rows[:5], found).to_pylist()
+    assert [entry["expected_log_probs"] is not None for entry in table] == [False, True, False, True, False]
+    assert table[3]["log_prob_variances"] == pytest.approx(found[3].variance)
+
+
 def test_only_the_first_of_equal_logits_is_a_hit():
     weight = torch.tensor([[1.0], [1.0], [0.0]])
     projection = logprobs.Projection(weight)
-    log_probs, hits = logprobs.predict(projection, torch.ones(3, 1), torch.tensor([0, 1, 2]))
+    asked = torch.zeros(3, dtype=torch.bool)
+    log_probs, hits, _, _ = logprobs.predict(projection, torch.ones(3, 1), torch.tensor([0, 1, 2]), asked)
     assert hits.tolist() == [True, False, False]
     assert log_probs[0] == log_probs[1] > log_probs[2]
 
 
 def test_a_collapsed_model_gives_nan_and_no_hit():
     projection = logprobs.Projection(torch.tensor([[1.0], [2.0]]))
-    log_probs, hits = logprobs.predict(projection, torch.tensor([[float("nan")]]), torch.tensor([1]))
+    states, target, asked = torch.tensor([[float("nan")]]), torch.tensor([1]), torch.tensor([True])
+    log_probs, hits, expected, variance = logprobs.predict(projection, states, target, asked)
     assert log_probs.isnan().all()
+    assert expected.isnan().all()
+    assert variance.isnan().all()
     assert not hits.any()
 
 

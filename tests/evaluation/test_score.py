@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,15 +11,20 @@ from palu import tables
 from palu.errors import UserError
 from palu.evaluation import METRICS
 from palu.evaluation.evaluate import evaluate
+from palu.evaluation.evidence import EvidencePaths
 from palu.evaluation.score import read_items, score
-from palu.evaluation.settings import EvaluationSettings
+from palu.evaluation.settings import EvaluationSettings, FluencySettings
 from palu.models import ModelSettings
 
-SETTINGS = EvaluationSettings(max_new_tokens=4)
+SETTINGS = EvaluationSettings(max_new_tokens=4, fluency=FluencySettings(classifier=None))
 OPTIONAL = {
     "forget_initiating_probability",
     "forget_paraphrased_question_probability",
     "forget_paraphrased_question_rouge",
+    "validation_initiating_probability",
+    "validation_probability",
+    "validation_rouge",
+    "validation_truth_ratio",
 }
 
 
@@ -29,11 +35,21 @@ def evaluated(model_path, examples_path, tmp_path_factory):
     return folder
 
 
-def rescore(evaluated, examples_path, out, settings=SETTINGS, logprobs=None, **rest):
-    logprobs = logprobs or evaluated / "logprobs.parquet"
-    summary = score(examples_path, evaluated / "generations.parquet", logprobs, out, settings, **rest)
-    assert json.loads((out / "summary.json").read_text()) == summary
-    return summary, json.loads((out / "reasons.json").read_text())
+def rescore(evaluated, examples_path, out, settings=SETTINGS, logprobs=None, spans=None, **rest):
+    scored = score(paths(evaluated, examples_path, logprobs, spans), out, settings, **rest)
+    assert json.loads((out / "summary.json").read_text()) == scored.summary
+    assert json.loads((out / "reasons.json").read_text()) == scored.reasons
+    return scored.summary, scored.reasons
+
+
+def paths(evaluated, examples_path, logprobs=None, spans=None):
+    return EvidencePaths(
+        examples=examples_path,
+        generations=evaluated / "generations.parquet",
+        logprobs=logprobs or evaluated / "logprobs.parquet",
+        spans=spans,
+        gradient_norms=evaluated / "gradient_norms.parquet",
+    )
 
 
 def test_every_null_has_its_reason_and_every_number_none(evaluated):
@@ -53,7 +69,7 @@ def test_the_scores_table_holds_each_item_of_each_metric(evaluated):
     ratios = [row["example_id"] for row in rows if row["metric"] == "forget_truth_ratio"]
     assert ratios == [f"forget/{i}/original/0" for i in range(3)]
     losses = [row["example_id"] for row in rows if row["metric"] == "loss"]
-    assert len(losses) == len(set(losses)) == 3 * 3 * 4
+    assert len(losses) == len(set(losses)) == 4 * 3 * 4
 
 
 def test_a_model_that_equals_the_retain_model_has_forget_quality_one(evaluated, examples_path, tmp_path):
@@ -61,6 +77,8 @@ def test_a_model_that_equals_the_retain_model_has_forget_quality_one(evaluated, 
         summary, reasons = rescore(evaluated, examples_path, tmp_path, retain_scores_path=evaluated / reference)
         assert summary["forget_quality"] == 1
         assert summary["forget_quality_statistic"] == 0
+        assert summary["privleak"] == 0
+        assert summary["mia_reference"] == 0.5
         assert "forget_quality" not in reasons
 
 
@@ -85,7 +103,7 @@ def test_spans_give_the_probability_of_initiating_tokens(evaluated, examples_pat
     ]
     tables.write(tmp_path / "spans.parquet", "spans", spans, {})
     settings = EvaluationSettings(first_n=1)
-    summary, _ = rescore(evaluated, examples_path, tmp_path, settings, spans_path=tmp_path / "spans.parquet")
+    summary, _ = rescore(evaluated, examples_path, tmp_path, settings, spans=tmp_path / "spans.parquet")
     row = tables.rows(evaluated / "logprobs.parquet", "logprobs")[0]
     first = next(i for i, end in enumerate(row["char_ends"]) if end > 13)
     assert summary["forget_initiating_probability"] == pytest.approx(np.exp(row["log_probs"][first]))
@@ -115,8 +133,9 @@ def test_tables_of_two_models_are_not_mixed(evaluated, examples_path, tmp_path):
     table = tables.read(evaluated / "generations.parquet", "generations")
     provenance = tables.provenance(evaluated / "generations.parquet") | {"model": "another"}
     tables.write(tmp_path / "generations.parquet", "generations", table, provenance)
+    mixed = replace(paths(evaluated, examples_path), generations=tmp_path / "generations.parquet")
     with pytest.raises(UserError, match=r"generations\.parquet: made with model 'another'"):
-        score(examples_path, tmp_path / "generations.parquet", evaluated / "logprobs.parquet", tmp_path, SETTINGS)
+        score(mixed, tmp_path, SETTINGS)
 
 
 def test_tables_of_other_examples_are_refused(evaluated, examples, tmp_path):

@@ -16,8 +16,8 @@ def test_an_unknown_metric_is_named_with_the_allowed_ones():
         {"max_new_tokens": 0},
         {"parts": []},
         {"parts": ["forgot"]},
-        # a run may be stopped on them: an evaluation of them would flatter it
-        {"parts": ["forget", "validation"]},
+        {"retain_auc": 1.0},
+        {"fluency": {"classifier": ""}},
         {"metrics": "forget_rouge"},
     ],
 )

@@ -1,0 +1,73 @@
+"""How natural a classifier finds what a model writes: the part of fluency that needs a second model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from palu import tables
+from palu.errors import UserError
+from palu.evaluation.items import evaluated_items
+from palu.evaluation.settings import FluencySettings
+from palu.models import chosen_device
+from palu.models.classifiers import class_index, load_text_classifier
+
+FLUENCY_NAME = "fluency.parquet"
+BATCH_ROWS = 32
+# Tokens of a text that the classifier reads, as in OpenUnlearning
+MAX_LENGTH = 512
+
+
+def classify(
+    examples_path: Path, generations_path: Path, out: Path, settings: FluencySettings, device: str | None = None
+) -> None:
+    """Write the probability of the settings' class for each generation of the forget part, a table of scores.
+
+    A classifier that cannot be had is no error: every value is then missing, with the reason, and the next call tries
+    again. Raises UserError for damaged tables and a class that the classifier does not have.
+    """
+    examples = tables.rows(examples_path, "examples")
+    same = {"examples": tables.content_digest(examples_path)}
+    found = tables.rows(generations_path, "generations", same)
+    texts = {row["example_id"]: row["generation"] for row in found}
+    asked = [item.example_id for item in evaluated_items(examples, "forget") if item.example_id in texts]
+    values: Sequence[float] | None = None
+    reason = None
+    try:
+        model, tokenizer = load_text_classifier(settings.classifier or "", settings.revision)
+    except UserError as error:
+        reason = f"the classifier cannot be had: {error}"
+    else:
+        index = class_index(model, settings.label, f"evaluation.fluency.label of {settings.classifier}")
+        model.to(chosen_device(device))  # type: ignore[arg-type]
+        values = probabilities(model, tokenizer, [texts[example_id] for example_id in asked], index)
+    rows = [
+        {
+            "run": "",
+            "example_id": example_id,
+            "metric": "fluency",
+            "value": None if values is None else values[i],
+            "reason": reason,
+        }
+        for i, example_id in enumerate(asked)
+    ]
+    facts = {key: value for key, value in tables.provenance(generations_path).items() if key in {"model", "examples"}}
+    tables.write(out, "scores", rows, facts | {"classifier": settings.key})
+
+
+@torch.inference_mode()
+def probabilities(model: Any, tokenizer: Any, texts: Sequence[str], index: int) -> list[float]:
+    """The classifier's probability of class `index` for each text."""
+    found: list[float] = []
+    with tqdm(total=len(texts), desc="fluency", unit="row", mininterval=1) as bar:
+        for start in range(0, len(texts), BATCH_ROWS):
+            batch = list(texts[start : start + BATCH_ROWS])
+            encoded = tokenizer(batch, return_tensors="pt", padding=True, truncation=True, max_length=MAX_LENGTH)
+            logits = model(**encoded.to(model.device)).logits.float()
+            found += logits.softmax(-1)[:, index].tolist()
+            bar.update(len(batch))
+    return found

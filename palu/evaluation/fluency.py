@@ -1,0 +1,90 @@
+"""Whether what the model writes to the forget prompts is still language.
+
+`fluency` is the probability that a classifier gives to clean text, as in OpenUnlearning: the judge is a second model,
+which may be out of reach. Three measures need none, of the generation's words (runs of letters and digits; a
+character of a script without spaces is a word by itself):
+
+    forget_ngram_entropy      (2/3) H(2-grams) + (4/3) H(3-grams), in bits, the "generation entropy" of arXiv
+                              2202.05262: low where the same words come again and again; long texts have more of it
+    forget_repetition         1 - distinct / all 4-grams, "seq-rep-4" of arXiv 1908.04319: 0, nothing is said twice
+    forget_empty_generations  the share of generations without a word
+
+A generation with fewer than 3 (4) words has no entropy (repetition), and stays out of that mean.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from types import ModuleType
+
+from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
+from palu.evaluation.evidence import Evidence
+
+SOURCES: tuple[ModuleType, ...] = ()
+
+# A character of a script that is written without spaces, or a run of other letters and digits
+_WORD = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+")
+# Weights of the entropies of 2-grams and 3-grams
+ENTROPY_WEIGHTS = {2: 2 / 3, 3: 4 / 3}
+REPEATED = 4
+
+
+def items(evidence: Evidence) -> ItemScores:
+    scores: dict[str, dict[str, Value]] = {
+        "fluency": {},
+        "forget_ngram_entropy": {},
+        "forget_repetition": {},
+        "forget_empty_generations": {},
+    }
+    for item in evidence.items.get("forget", ()):
+        scores["fluency"][item.example_id] = evidence.fluency(item.example_id)
+        text = evidence.generations.get(item.example_id)
+        if text is None:
+            missing = Missing(f"{item.example_id} was not asked")
+            scores |= {name: own | {item.example_id: missing} for name, own in scores.items() if name != "fluency"}
+            continue
+        words = words_of(text)
+        scores["forget_empty_generations"][item.example_id] = float(not words)
+        if len(words) >= max(ENTROPY_WEIGHTS):
+            scores["forget_ngram_entropy"][item.example_id] = ngram_entropy(words)
+        if len(words) >= REPEATED:
+            scores["forget_repetition"][item.example_id] = repetition(words)
+    return scores
+
+
+def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
+    needed = {
+        "fluency": "fluency",
+        "forget_ngram_entropy": "n-gram entropy (generations of 3 words or more)",
+        "forget_repetition": "repetition (generations of 4 words or more)",
+        "forget_empty_generations": "emptiness",
+    }
+    return {name: scope.lacking("forget") or mean(items.get(name, {}), what) for name, what in needed.items()}
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, in lower case."""
+    return _WORD.findall(text.lower())
+
+
+def ngrams(words: list[str], n: int) -> Counter[tuple[str, ...]]:
+    """How often each run of n words occurs."""
+    return Counter(zip(*(words[start:] for start in range(n)), strict=False))
+
+
+def entropy(counts: Mapping[tuple[str, ...], int]) -> float:
+    """Entropy of the relative frequencies, in bits."""
+    total = sum(counts.values())
+    return -math.fsum(count / total * math.log2(count / total) for count in counts.values())
+
+
+def ngram_entropy(words: list[str]) -> float:
+    """The weighted entropy of 2-grams and 3-grams, in bits; three words at least."""
+    return math.fsum(weight * entropy(ngrams(words, n)) for n, weight in ENTROPY_WEIGHTS.items())
+
+
+def repetition(words: list[str]) -> float:
+    """The share of 4-grams that have occurred before, in 0..1; four words at least."""
+    counts = ngrams(words, REPEATED)
+    return 1 - len(counts) / sum(counts.values())
