@@ -13,6 +13,7 @@ from palu.methods import METHODS
 # The parts whose rows are to be forgotten; `palu.tables`, which loads Arrow, has the same
 FORGET = "forget,validation"
 MACHINE_HELP = "what fits the training to the machine and leaves its result alone: a study's section `machine`"
+RETAIN_AUC_HELP = "the retain model's Min-K AUC, for privleak where no scores of that model are given"
 METHOD_HELP = f"{', '.join(METHODS)}; --set takes the method's settings"
 
 Command = Callable[..., argparse.ArgumentParser]
@@ -103,17 +104,26 @@ def _add_evaluation(command: Command) -> None:
         "compute metrics without the model",
         "examples",
         "evaluation",
-        optional=["spans", "retain-scores"],
+        optional=["spans", "retain-scores", "reference-logprobs", "fluency"],
     )
     one.add_argument("--run", default="", help="the model's name in the scores table")
-    command(
+    command(stages.classify, "ask a classifier how fluent the generations are", "examples", "generations", "out")
+    one = command(
         stages.score_logs,
         "aggregate a TOFU_EVAL.json log anew, without a model",
         "logs",
         "out",
         optional=["retain-logs"],
     )
-    one = command(stages.evaluate, "evaluate a model on a benchmark", "model", "out", optional=["retain-logs"])
+    one.add_argument("--retain-auc", type=float, metavar="X", help=RETAIN_AUC_HELP)
+    one = command(
+        stages.evaluate,
+        "evaluate a model on a benchmark",
+        "model",
+        "out",
+        optional=["retain-logs", "reference-model", "spans"],
+    )
+    one.add_argument("--retain-auc", type=float, metavar="X", help=RETAIN_AUC_HELP)
     one.add_argument("--benchmark", required=True, help="a benchmark: demo, tofu; --set takes its settings")
     one.add_argument("--data", help="hub id or local folder of the benchmark")
     one.add_argument("--forget-split", help="such as forget05")

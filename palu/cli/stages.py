@@ -4,7 +4,7 @@ import argparse
 import json
 
 from palu.cli.values import assignments, machine_values, merged, read_mapping
-from palu.evaluation.settings import EvaluationSettings
+from palu.evaluation.settings import EvaluationSettings, FluencySettings
 from palu.models.settings import ModelSettings
 from palu.training.settings import FinetuneSettings, TrainingSettings
 
@@ -142,30 +142,45 @@ def infer(options: argparse.Namespace) -> None:
 
 
 def score(options: argparse.Namespace) -> None:
+    from palu.evaluation.evidence import EvidencePaths
     from palu.evaluation.score import score as run
 
     folder = options.evaluation
     run(
-        examples_path=options.examples,
-        generations_path=folder / "generations.parquet",
-        logprobs_path=folder / "logprobs.parquet",
+        EvidencePaths(
+            examples=options.examples,
+            generations=folder / "generations.parquet",
+            logprobs=folder / "logprobs.parquet",
+            spans=options.spans,
+            gradient_norms=folder / "gradient_norms.parquet",
+            fluency=options.fluency,
+            reference=options.reference_logprobs,
+        ),
         out_folder=folder,
         settings=EvaluationSettings.parse(merged(options), "evaluation"),
         run=options.run,
         retain_scores_path=options.retain_scores,
-        spans_path=options.spans,
     )
+
+
+def classify(options: argparse.Namespace) -> None:
+    from palu.evaluation.classify import classify as run
+
+    settings = FluencySettings.parse(merged(options), "evaluation.fluency")
+    run(options.examples, options.generations, options.out, settings)
 
 
 def score_logs(options: argparse.Namespace) -> None:
     from palu.evaluation.score import score_log
+    from palu.evaluation.terminal import summary_text
 
-    score_log(options.logs, options.out, options.retain_logs)
+    print(summary_text(score_log(options.logs, options.out, options.retain_logs, options.retain_auc)))
 
 
 def evaluate(options: argparse.Namespace) -> None:
     from palu import benchmarks
     from palu.evaluation.evaluate import evaluate as run
+    from palu.evaluation.terminal import summary_text
 
     values = {"source": options.data, "split": options.forget_split, **assignments(options.set)}
     values = {key: value for key, value in values.items() if value is not None}
@@ -178,15 +193,21 @@ def evaluate(options: argparse.Namespace) -> None:
         options.out / "gold.parquet",
     )
     template = {"checkpoint": str(options.model), "template": options.template}
-    run(
+    settings = read_mapping(options.settings, "--settings")
+    if options.retain_auc is not None:
+        settings["retain_auc"] = options.retain_auc
+    scored = run(
         model_folder=options.model,
         examples_path=examples,
         out_folder=options.out,
         model_settings=ModelSettings.parse(template, "model"),
-        settings=EvaluationSettings.parse(read_mapping(options.settings, "--settings"), "evaluation"),
+        settings=EvaluationSettings.parse(settings, "evaluation"),
         run=options.model.name,
         retain_scores_path=options.retain_logs,
+        spans_path=options.spans,
+        reference_folder=options.reference_model,
     )
+    print(summary_text(scored))
 
 
 def report(options: argparse.Namespace) -> None:

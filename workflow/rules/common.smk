@@ -73,6 +73,7 @@ wildcard_constraints:
     method=r"[\w.-]+",
     settings="[0-9a-f]{8}",
     evaluation="[0-9a-f]{8}",
+    classifier="[0-9a-f]{8}",
     alternates="[0-9a-f]{8}",
     layer=r"\d+",
     seed=r"\d+",
@@ -122,6 +123,25 @@ def retain_scores(wildcards):
         and f"results/{wildcards.folder}" != f"{MODEL}/retain"
     )
     return f"{MODEL}/retain/{EVALUATION}/scores.parquet" if is_compared else []
+
+
+def reference_logprobs(wildcards):
+    """The other model of the reference attack: the retain model, and for that model the original; none without it."""
+    if "retain" not in study.checkpoints:
+        return []
+    other = (
+        "original" if f"results/{wildcards.folder}" == f"{MODEL}/retain" else "retain"
+    )
+    return f"{MODEL}/{other}/evaluation-{wildcards.evaluation}/logprobs.parquet"
+
+
+def fluency_table(wildcards):
+    """What the study's classifier says of the generations; none where the study names no classifier."""
+    fluency = study.evaluation.fluency
+    if fluency.classifier is None:
+        return []
+    folder = f"results/{wildcards.folder}/evaluation-{wildcards.evaluation}"
+    return f"{folder}/fluency-{fluency.key}.parquet"
 
 
 def optional(flag, value):

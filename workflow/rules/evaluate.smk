@@ -1,11 +1,12 @@
 rule infer_model:
-    """The part of an evaluation that needs the model: what it generates, and how probable it finds each reply."""
+    """What an evaluation needs the model for: its answers, each reply's log-probabilities, gradient norms of rows."""
     input:
         model="results/{folder}/model",
         examples=EXAMPLES,
     output:
         generations="results/{folder}/evaluation-{evaluation}/generations.parquet",
         logprobs="results/{folder}/evaluation-{evaluation}/logprobs.parquet",
+        gradient_norms="results/{folder}/evaluation-{evaluation}/gradient_norms.parquet",
     log:
         "logs/{folder}/infer-{evaluation}.log",
     benchmark:
@@ -24,14 +25,38 @@ rule infer_model:
         " --examples {input.examples} --out $(dirname {output.generations}) > {log} 2>&1"
 
 
+rule classify_generations:
+    """How fluent a classifier finds the answers to the forget prompts; where it cannot be had, the reason."""
+    input:
+        examples=EXAMPLES,
+        generations="results/{folder}/evaluation-{evaluation}/generations.parquet",
+    output:
+        "results/{folder}/evaluation-{evaluation}/fluency-{classifier}.parquet",
+    log:
+        "logs/{folder}/classify-{evaluation}-{classifier}.log",
+    conda:
+        "../envs/palu.yaml"
+    params:
+        settings=canonical_json(study.evaluation.fluency.model_dump(mode="json")),
+        code=code_digest("palu.evaluation.classify"),
+    message:
+        "Classify what {wildcards.folder} writes"
+    shell:
+        "python -m palu classify --examples {input.examples} --generations {input.generations}"
+        " --settings {params.settings:q} --out {output} > {log} 2>&1"
+
+
 rule score_model:
     """The arithmetic of an evaluation: each metric of each item, and the summary."""
     input:
         examples=EXAMPLES,
         generations="results/{folder}/evaluation-{evaluation}/generations.parquet",
         logprobs="results/{folder}/evaluation-{evaluation}/logprobs.parquet",
+        gradient_norms="results/{folder}/evaluation-{evaluation}/gradient_norms.parquet",
         spans=EVALUATION_TAGS,
+        fluency=fluency_table,
         retain=retain_scores,
+        reference=reference_logprobs,
     output:
         scores="results/{folder}/evaluation-{evaluation}/scores.parquet",
         summary="results/{folder}/evaluation-{evaluation}/summary.json",
@@ -44,10 +69,14 @@ rule score_model:
     params:
         settings=canonical_json(study.evaluation.model_dump(mode="json")),
         spans=lambda wildcards, input: optional("--spans", input.spans),
+        fluency=lambda wildcards, input: optional("--fluency", input.fluency),
         retain=lambda wildcards, input: optional("--retain-scores", input.retain),
+        reference=lambda wildcards, input: optional(
+            "--reference-logprobs", input.reference
+        ),
         code=code_digest("palu.evaluation.score", *METRICS.values()),
     message:
         "Score {wildcards.folder}"
     shell:
         "python -m palu score --examples {input.examples} --evaluation $(dirname {output.scores}) --run {wildcards.folder:q}"
-        " --settings {params.settings:q} {params.spans} {params.retain} > {log} 2>&1"
+        " --settings {params.settings:q} {params.spans} {params.fluency} {params.retain} {params.reference} > {log} 2>&1"
