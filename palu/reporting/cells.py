@@ -1,5 +1,6 @@
 """Cells, rows and footnotes of the page's tables, and how numbers are written in them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from palu.reporting.statistics import Spread
@@ -71,6 +72,12 @@ def p_text(value: float) -> str:
 
 def signed_text(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
+
+
+def few(names: Sequence[str], limit: int = 4) -> str:
+    """The names, or the first of them and how many more there are."""
+    more = f"; and {len(names) - limit} more" if len(names) > limit else ""
+    return "; ".join(names[:limit]) + more
 
 
 def seeds_text(count: int) -> str:

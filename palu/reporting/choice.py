@@ -1,18 +1,26 @@
-"""The setting that a grid recommends for each method, by a rule that is the same for all of them.
+"""The setting that a grid recommends for each method, by a rule that is the same for all, and the rows that chose it.
 
 Among the settings that keep the utility target, those that meet the most targets; among them the one whose farthest
-level (initiating-token probability, forget ROUGE) is nearest to the retain model's. Where no setting keeps utility,
-the one with the highest. A choice is for another study: numbers that chose a setting say little about it.
+level (initiating-token probability, ROUGE) is nearest to the retain model's. Where no setting keeps utility, the one
+with the highest. Levels are those of the study's own validation rows where its evaluations measure them, and then
+never those of the reported rows. A study without such rows is ranked by its reported ones: its choice is for another
+study, since numbers that chose a setting say little about it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from palu.reporting.verdict import Verdict
+from palu import tables
+from palu.reporting.collect import Study
+from palu.reporting.verdict import FORGET, LEVEL_TOLERANCE, LEVELS, Judged, judged
 
 RULE = (
     "Among the settings that keep the utility target, those that meet the most targets; among them the one whose "
     "farthest level is nearest to the retain model's. Where none keeps utility, the one with the highest."
+)
+UTILITY_NOTE = (
+    "Model utility has no rows of its own for choosing: it is measured on the same rows when a setting is chosen and "
+    "when it is reported."
 )
 
 
@@ -27,30 +35,128 @@ class Choice:
     tried: int
 
 
-def choose(verdicts: Iterable[Verdict]) -> list[Choice]:
-    """One choice for each method of a grid, in the order of the study; a setting that cannot be judged is passed
-    over."""
-    by_method: dict[str, list[Verdict]] = {}
+@dataclass(frozen=True)
+class Selection:
+    """What chose the settings. part: whose rows rank this study's grid, None without a grid; items: these rows in a
+    few words; words: for the page; warning: what a reader must know beforehand, None where all is well."""
+
+    part: str | None
+    items: str
+    words: str
+    warning: str | None
+    choices: tuple[Choice, ...]
+
+
+def select(study: Study, verdicts: Sequence[Judged]) -> Selection:
+    """Rank the grid and say by which rows. verdicts: on the reported rows, used where there are no others."""
+    note = study.index.selection.note if study.index.selection else None
+    if not any(arm.varied for arm in study.arms):
+        return _without_grid(study, note)
+    if is_validated(study):
+        return _by_validation(study, note)
+    choices = tuple(choose(verdicts))
+    idle = "" if choices else f" {_nothing_judged(verdicts)}"
+    items = f"the {len(study.items)} reported rows"
+    if study.validation_rows:
+        own = f"The study has {_validation(study)}, but its evaluations measure none."
+    else:
+        own = "The study has no validation rows."
+    ranks = f"{own} Below, {items} rank the grid: a recommendation is for another study, on other rows.{idle}"
+    if note:
+        return Selection(FORGET, items, f"{note.rstrip('.')}. {ranks}", None, choices)
+    warning = (
+        f"The reported items themselves rank the grid: several settings of a method are reported on the same items, "
+        f"and nothing says which other items chose among them. {own} Picking the best row here would be choosing on "
+        f"the reported items.{idle}"
+    )
+    return Selection(FORGET, items, "", warning, choices)
+
+
+def is_validated(study: Study) -> bool:
+    """Whether some evaluation measures the levels of the validation rows."""
+    return any(f"{tables.VALIDATION}_{kind}" in study.metrics for kind in LEVELS)
+
+
+def _without_grid(study: Study, note: str | None) -> Selection:
+    idle = f" Its {_validation(study)} chose nothing: each method has one setting." if study.validation_rows else ""
+    if note:
+        return Selection(None, "", note + idle, None, ())
+    warning = "The study does not say which items chose the settings: they stand in its file." + idle
+    return Selection(None, "", "", warning, ())
+
+
+def _by_validation(study: Study, note: str | None) -> Selection:
+    items = _validation(study) if study.validation_rows else "the validation rows"
+    words = (
+        f"The study's own validation rows ({study.validation_rows or 'an unknown number'} in all): they are to be "
+        f"forgotten like the others, and no text or verdict of this page is about them. Settings are judged by their "
+        f"initiating-token probability and ROUGE there, against the retain model's; the reported items had no say."
+    )
+    if any(run.entry.training.get("stop") for run in study.runs):
+        words += " The same rows told runs when to stop."
+    words += f" {note}" if note else ""
+    own = [judged(study, arm, tables.VALIDATION) for arm in study.arms]
+    warning = _known_to_retain(study)
+    choices = () if warning else tuple(choose(own))
+    if not warning and not choices:
+        warning = f"{_nothing_judged(own)} That is of the validation rows; the reported ones choose nothing."
+    return Selection(tables.VALIDATION, items, words, warning, choices)
+
+
+def _validation(study: Study) -> str:
+    return f"{study.validation_rows} validation row{'' if study.validation_rows == 1 else 's'}"
+
+
+def _nothing_judged(verdicts: Sequence[Judged]) -> str:
+    """Why no setting is recommended: the first target that could not be judged."""
+    unknown = next(check for each in verdicts for check in each.checks if check.status == "unknown")
+    return f"No setting is recommended. {unknown.title}: {unknown.sentence}."
+
+
+def _known_to_retain(study: Study) -> str | None:
+    """Why the retain model's level on the validation rows is no goal: it answers them as the original does."""
+    if study.retain is None:
+        return None
+    told = []
+    for kind, title in LEVELS.items():
+        before = study.original.measured(f"{tables.VALIDATION}_{kind}").value
+        after = study.retain.measured(f"{tables.VALIDATION}_{kind}").value
+        if before is not None and after is not None:
+            if abs(before - after) > LEVEL_TOLERANCE:
+                return None
+            told.append(f"{title} {after:.3f}, original {before:.3f}")
+    if not told:
+        return None
+    return (
+        f"On the validation rows the retain model is where the original is ({'; '.join(told)}), as one that was "
+        f"trained on them would be: they do not tell what forgetting should reach, and no setting is recommended."
+    )
+
+
+def choose(verdicts: Iterable[Judged]) -> list[Choice]:
+    """One choice for each method of a grid, in the order of the study; a setting with a target that cannot be judged
+    is passed over."""
+    by_method: dict[str, list[Judged]] = {}
     for verdict in verdicts:
         by_method.setdefault(verdict.arm.method, []).append(verdict)
     choices = []
     for method, own in by_method.items():
-        judged = [verdict for verdict in own if verdict.status != "unknown"]
-        if judged and any(verdict.arm.varied for verdict in own):
-            best = min(judged, key=_rank)
+        can_be_judged = [each for each in own if all(check.status != "unknown" for check in each.checks)]
+        if can_be_judged and any(verdict.arm.varied for verdict in own):
+            best = min(can_be_judged, key=_rank)
             choices.append(Choice(method, best.arm.name, _distance(best), _keeps_utility(best), len(own)))
     return choices
 
 
-def _rank(verdict: Verdict) -> tuple[bool, int, float]:
+def _rank(verdict: Judged) -> tuple[bool, int, float]:
     if _keeps_utility(verdict):
         return False, -verdict.met, _distance(verdict)
     return True, 0, -(verdict.checks[-1].value or 0.0)
 
 
-def _distance(verdict: Verdict) -> float:
+def _distance(verdict: Judged) -> float:
     return max(abs(check.distance.difference) for check in verdict.checks if check.distance is not None)
 
 
-def _keeps_utility(verdict: Verdict) -> bool:
+def _keeps_utility(verdict: Judged) -> bool:
     return verdict.checks[-1].status == "met"

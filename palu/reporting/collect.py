@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from palu import tables
@@ -153,13 +154,14 @@ class ForgetItem:
 
 @dataclass(frozen=True)
 class Study:
-    """All that a report is about."""
+    """All that a report is about. validation_rows: how many rows are to be forgotten without being reported."""
 
     index: Index
     original: Evaluation
     retain: Evaluation | None
     arms: tuple[Arm, ...]
     items: tuple[ForgetItem, ...] = field(repr=False)
+    validation_rows: int = 0
 
     @property
     def runs(self) -> Iterator[Run]:
@@ -171,6 +173,12 @@ class Study:
         yield "original", self.original
         if self.retain is not None:
             yield "retain model", self.retain
+
+    @cached_property
+    def metrics(self) -> frozenset[str]:
+        """Every metric that some evaluation speaks of, be it with a reason."""
+        evaluations = [*(evaluation for _, evaluation in self.models), *(run.evaluation for run in self.runs)]
+        return frozenset(name for each in evaluations for name in (*each.summary, *each.reasons))
 
     @cached_property
     def first_n(self) -> tuple[int | None, str] | None:
@@ -190,12 +198,14 @@ def collect(index: dict[str, Any], place: str = "index") -> Study:
         known = ", ".join(sorted(told.spans)) or "none"
         raise UserError(f"{place}: display_tagger: no spans of {told.display_tagger!r}; allowed: {known}")
     runs = [_run(entry) for entry in told.runs]
+    examples = tables.read(Path(told.examples), "examples")
     return Study(
         index=told,
         original=Evaluation(Path(told.original.evaluation)),
         retain=Evaluation(Path(told.retain.evaluation)) if told.retain else None,
         arms=tuple(_arms(runs)),
-        items=tuple(_forget_items(told)),
+        items=tuple(_forget_items(told, examples)),
+        validation_rows=_asked(examples, tables.VALIDATION).num_rows,
     )
 
 
@@ -233,16 +243,20 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else canonical_json(value)
 
 
-def _forget_items(told: Index) -> Iterator[ForgetItem]:
+def _asked(examples: pa.Table, part: str) -> pa.Table:
+    """The rows of a part with their original prompt and reply."""
+    wanted = pc.and_(
+        pc.equal(examples["part"], part),
+        pc.and_(pc.equal(examples["reply_kind"], "original"), pc.equal(examples["prompt_kind"], "original")),
+    )
+    return examples.filter(wanted)
+
+
+def _forget_items(told: Index, examples: pa.Table) -> Iterator[ForgetItem]:
     spans: dict[str, list[tuple[int, int]]] = {}
     if told.display_tagger is not None:
         for row in tables.rows(Path(told.spans[told.display_tagger]), "spans"):
             spans.setdefault(row["example_id"], []).append((row["char_start"], row["char_end"]))
-    examples = tables.read(Path(told.examples), "examples")
-    wanted = pc.and_(
-        pc.equal(examples["part"], "forget"),
-        pc.and_(pc.equal(examples["reply_kind"], "original"), pc.equal(examples["prompt_kind"], "original")),
-    )
-    for row in sorted(examples.filter(wanted).to_pylist(), key=lambda row: row["example_id"]):
+    for row in sorted(_asked(examples, "forget").to_pylist(), key=lambda row: row["example_id"]):
         own = tuple(sorted(spans.get(row["example_id"], [])))
         yield ForgetItem(row["example_id"], row["group"], row["prompt"], row["reply"], own)

@@ -13,8 +13,11 @@ from typing import Any, Literal
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from palu.reporting.collect import Arm
+from palu.reporting.collect import Arm, Study
+from palu.reporting.inert import visible
+from palu.reporting.quality import STATISTIC
 
 Dashes = Literal["-"] | tuple[int, tuple[float, ...]]
 
@@ -25,6 +28,17 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 DASHES: tuple[Dashes, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 # Beyond this many arms the legend would be longer than the figure, so that it names methods only.
 LEGEND_LIMIT = 8
+
+TITLES = {
+    STATISTIC: "KS statistic D to the retain model",
+    "model_utility": "Model utility",
+    "forget_probability": "Forget probability, whole reply",
+    "forget_initiating_probability": "Initiating-token probability",
+    "forget_rouge": "Forget ROUGE-L recall",
+    "knowledge_memorization_forget": "Knowledge of the forget set (ROUGE)",
+    "knowledge_memorization_retain": "Knowledge of the retain set (ROUGE)",
+    "verbatim_memorization": "Verbatim memorization (ROUGE)",
+}
 
 STYLE: dict[Any, Any] = {
     "text.parse_math": False,
@@ -88,6 +102,27 @@ def looks(arms: Sequence[Arm]) -> dict[str, Look]:
             PALETTE[nth % len(PALETTE)], MARKERS[(nth + place) % len(MARKERS)], DASHES[place % len(DASHES)]
         )
     return found
+
+
+def say(figure: Figure, text: str) -> None:
+    """A figure of words alone."""
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=SOFT)
+
+
+def legend(figure: Figure, study: Study) -> None:
+    """One entry per arm, or per method where there are too many arms to read."""
+    found = looks(study.arms)
+    if len(study.arms) <= LEGEND_LIMIT:
+        entries = {arm.name: found[arm.name] for arm in study.arms}
+    else:
+        entries = {}
+        for arm in study.arms:
+            entries.setdefault(arm.label, found[arm.name])
+    handles = [
+        Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.dashes, label=visible(name))
+        for name, look in entries.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
 
 
 def render(name: str, width: float, height: float, draw: Callable[[Figure], None]) -> str:

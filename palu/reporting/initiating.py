@@ -53,7 +53,7 @@ def read_tokens(path: Path, items: Iterable[ForgetItem]) -> dict[str, ReplyToken
     table = tables.read(path, "logprobs")
     chosen = table.filter(pc.is_in(table["example_id"], value_set=pa.array(sorted(wanted), pa.string())))
     found = {}
-    for row in chosen.to_pylist():
+    for row in chosen.select(["example_id", "char_starts", "char_ends", "log_probs", "argmax_hits"]).to_pylist():
         item = wanted[row["example_id"]]
         starts, ends = row["char_starts"], row["char_ends"]
         sensitive, _ = sensitive_tokens(item.reply, starts, ends, item.spans)

@@ -9,15 +9,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from palu.files import atomic
-from palu.reporting import results, sections, verdict
-from palu.reporting.cells import Notes, Table, number_text
-from palu.reporting.choice import RULE, choose
+from palu.reporting import metrics, results, sections, verdict
+from palu.reporting.cells import Notes, Table, few, number_text
+from palu.reporting.choice import RULE, UTILITY_NOTE, Selection, select
 from palu.reporting.collect import Study, collect
+from palu.reporting.distances import PRIVLEAK_TOLERANCE, attack_table, distance_table
 from palu.reporting.drawing import Drawing, looks, themed
 from palu.reporting.figures import draw_all
 from palu.reporting.inert import visible
 from palu.reporting.initiating import Initiating, initiating
-from palu.reporting.quality import Qualities, qualities
+from palu.reporting.quality import P_VALUE, STATISTIC, Qualities, qualities
 from palu.reporting.spreadsheet import results_csv
 from palu.reporting.terminal import outcome
 from palu.reporting.verdict import Verdict
@@ -34,9 +35,10 @@ def write_report(index: dict[str, Any], out_folder: Path) -> None:
     drawings = draw_all(study, quality)
     aimed = initiating(study)
     verdicts = [verdict.judge(study, arm, aimed.of(study, arm)) for arm in study.arms]
-    page = render_page(study, quality, aimed, verdicts, drawings, index)
-    table = results_csv(study)
-    lines = outcome_text(study, quality, aimed, verdicts)
+    selection = select(study, verdicts)
+    page = render_page(study, quality, aimed, verdicts, selection, drawings, index)
+    table = results_csv(study, quality, selection)
+    lines = outcome_text(study, quality, aimed, verdicts, selection)
     with atomic(out_folder / "figures") as folder:
         folder.mkdir()
         for drawing in drawings:
@@ -46,9 +48,13 @@ def write_report(index: dict[str, Any], out_folder: Path) -> None:
             path.write_text(text, encoding="utf-8", newline="")
 
 
-def outcome_text(study: Study, quality: Qualities, aimed: Initiating, verdicts: list[Verdict]) -> str:
+def outcome_text(
+    study: Study, quality: Qualities, aimed: Initiating, verdicts: list[Verdict], selection: Selection
+) -> str:
     """The verdicts' overview and the main columns of the result table, for a terminal."""
-    return outcome(verdict.overview(verdicts), choose(verdicts), results.result_table(study, quality, aimed, Notes()))
+    table = results.result_table(study, quality, aimed, Notes())
+    told = {arm.name: quality.told(arm.name) for arm in study.arms} if study.metrics & set(QUALITY) else {}
+    return outcome(verdict.overview(verdicts), selection, table, told)
 
 
 def render_page(
@@ -56,6 +62,7 @@ def render_page(
     quality: Qualities,
     aimed: Initiating,
     verdicts: list[Verdict],
+    selection: Selection,
     drawings: list[Drawing],
     index: dict[str, Any],
 ) -> str:
@@ -70,7 +77,6 @@ def render_page(
     )
     environment.filters["number"] = number_text
     notes = Notes()
-    choices = choose(verdicts)
     rows, groups = sections.asked_to_forget(study.items)
     return environment.get_template("report.html.j2").render(
         study=study,
@@ -79,23 +85,28 @@ def render_page(
         seeds=sorted({run.entry.seed for run in study.runs}),
         aimed=aimed,
         initiating_share=_initiating_share(study, aimed),
-        cards=sections.cards(verdicts, choices),
+        cards=sections.cards(verdicts, selection.choices),
         overview=verdict.overview(verdicts),
         quality_sentence=quality_sentence(quality),
-        warnings=warnings(study, quality),
+        quality_step=quality.step,
+        warnings=warnings(study, quality, selection),
         tolerance=verdict.LEVEL_TOLERANCE,
         utility_share=verdict.UTILITY_SHARE,
         result_table=results.result_table(study, quality, aimed, notes),
-        distance_table=results.distance_table(study, notes),
-        component_table=_table(study, results.COMPONENTS, notes),
-        further_table=_table(study, results.further_metrics(study), notes),
+        distance_table=distance_table(study, notes),
+        attack_table=attack_table(study, notes),
+        privleak_tolerance=PRIVLEAK_TOLERANCE,
+        component_table=_table(study, metrics.COMPONENTS, notes),
+        fluency_table=_table(study, metrics.FLUENCY, notes),
+        further_table=_table(study, metrics.further_metrics(study), notes),
         figures={drawing.name: drawing for drawing in drawings},
         svg={drawing.name: Markup(themed(drawing)) for drawing in drawings},
         colours=[looks(study.arms)[arm.name].colour for arm in study.arms],
         generations=sections.generations(study, aimed),
         tried=sections.tried(study),
-        choices=choices,
+        selection=selection,
         choice_rule=RULE,
+        utility_note=UTILITY_NOTE,
         tried_table=_tried_table(study, quality, notes),
         notes=notes.texts,
         provenance=sections.provenance(study, index),
@@ -117,27 +128,28 @@ def _shown(value: Any) -> Any:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _table(study: Study, metrics: Iterable[results.Metric], notes: Notes) -> Table | None:
-    found = results.present(study, metrics)
+def _table(study: Study, wanted: Iterable[metrics.Metric], notes: Notes) -> Table | None:
+    found = metrics.present(study, wanted)
     return results.metric_table(study, found, notes) if found else None
 
 
+QUALITY = (P_VALUE, STATISTIC)
 # The measures beside each tried setting: those that the targets and the choice speak of.
 CHOICE = ("forget_initiating_probability", "forget_rouge", "forget_probability", "model_utility")
 
 
 def _tried_table(study: Study, quality: Qualities, notes: Notes) -> Table:
     """The arms once more, without marks: a best row here would be one chosen on the reported items."""
-    metrics = results.present(study, [metric for metric in results.RESULTS if metric.name in CHOICE])
-    table = results.metric_table(study, metrics, notes)
-    columns = [("KS statistic D", "mean over seeds"), *table.columns]
-    rows = []
-    for row in table.rows:
-        if row.kind == "arm":
-            first = results.statistic_cell(quality.arms[row.name], (), notes)
-            cells = [replace(cell, marks=()) for cell in (first, *row.cells)]
-            rows.append(replace(row, cells=tuple(cells)))
-    return Table(tuple(columns), tuple(rows))
+    reported = [metric for metric in metrics.RESULTS if metric.name in CHOICE]
+    found = metrics.present(study, (*metrics.VALIDATION, *reported))
+    columns = [(metric.title, metric.name) for metric in found]
+    cells = [results.metric_cells(study, metric, notes) for metric in found]
+    if study.metrics & set(QUALITY):
+        own_columns, own_cells = results.quality_columns(study, quality, notes)
+        columns, cells = [*columns, *own_columns], [*cells, *own_cells]
+    table = results.build_table(study, columns, cells)
+    rows = [replace(row, cells=tuple(replace(cell, marks=()) for cell in row.cells)) for row in table.rows]
+    return Table(table.columns, tuple(rows))
 
 
 def quality_sentence(quality: Qualities) -> str:
@@ -146,20 +158,19 @@ def quality_sentence(quality: Qualities) -> str:
     if not best:
         return ""
     name, *tied = best
-    own = quality.arms[name].statistic
-    lead = f"Nearest to the retain model by truth ratios: {name} (D = {own.mean:.3f})." if own else ""
-    return f"{lead} Tied with it, within one step: {'; '.join(tied)}." if tied else lead
+    lead = f"Nearest to the retain model by truth ratios: {name}: {quality.arms[name].told()}."
+    return f"{lead} Tied with it, within one step: {few(tied)}." if tied else lead
 
 
-def warnings(study: Study, quality: Qualities) -> list[str]:
+def warnings(study: Study, quality: Qualities, selection: Selection) -> list[str]:
     """What a reader must know before believing a number."""
     found = []
     if study.retain is None:
         found.append("The study has no retain model, so that nothing says what a model without the facts looks like.")
     if max(len(arm.runs) for arm in study.arms) == 1:
         found.append("Each setting was run with one seed only: the table shows no spread over seeds.")
-    if study.index.selection is None:
-        found.append("The study does not say which items chose the settings; see the settings tried.")
+    if selection.warning:
+        found.append(selection.warning)
     conflicts = [each.conflict for each in (*quality.references.values(), *quality.arms.values()) if each.conflict]
     found += dict.fromkeys(conflicts)
     for arm in study.arms:

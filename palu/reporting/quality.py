@@ -3,18 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from palu.ks import Interval, KsNeighbours, bootstrap_ks, ks_neighbours, ks_statistic, ks_step, ks_tied
+from palu.reporting.cells import few, number_text, p_text, seeds_text
 from palu.reporting.collect import Arm, Evaluation, Study
-from palu.reporting.statistics import (
-    Interval,
-    KsNeighbours,
-    Spread,
-    bootstrap_ks,
-    ks_neighbours,
-    ks_statistic,
-    ks_step,
-    ks_tied,
-    spread,
-)
+from palu.reporting.statistics import Spread, spread
 
 STATISTIC, P_VALUE = "forget_quality_statistic", "forget_quality"
 
@@ -40,6 +32,24 @@ class Quality:
     @property
     def step(self) -> float | None:
         return ks_step(*self.item_counts) if self.item_counts else None
+
+    def told(self) -> str:
+        """In words: D with its spread over seeds and interval over items, p between its attainable neighbours."""
+        if self.statistic is None:
+            return f"no D: {self.missing or 'no reason was given'}"
+        seeds, deviation = seeds_text(self.statistic.count), self.statistic.deviation
+        spread_text = f"± {number_text(deviation)} over {seeds}" if deviation is not None else f"({seeds}, no spread)"
+        parts = [f"D = {self.statistic.mean:.3f} {spread_text}"]
+        if self.interval is not None:
+            low, high = self.interval.low, self.interval.high
+            parts[0] += f", {self.interval.level:.0%} interval over items [{low:.3f}, {high:.3f}]"
+        if self.median is not None:
+            beside = [p_text(point.p_value) for point in (self.median.smaller, self.median.larger) if point]
+            of = "median seed, " if self.statistic.count > 1 else ""
+            parts.append(f"p = {p_text(self.median.here.p_value)} ({of}one step away {' and '.join(beside)})")
+        elif self.p_value is not None:
+            parts.append(f"p = {p_text(self.p_value.median)}")
+        return "; ".join([*parts, *([self.missing] if self.missing else [])])
 
 
 def quality(evaluations: Sequence[Evaluation], retain: Evaluation | None) -> Quality:
@@ -106,6 +116,29 @@ class Qualities:
             and own.step
             and ks_tied(own.statistic.mean, its.statistic.mean, own.step)
         ]
+
+    def tie(self, name: str) -> str:
+        """Whom an arm is tied with, in a few letters; empty where it is with none."""
+        others = self.ties(name)
+        if not others:
+            return ""
+        return f"tie: {others[0]}" if len(others) == 1 and len(others[0]) <= 16 else f"tie with {len(others)}"
+
+    def told(self, name: str) -> str:
+        """Forget quality of an arm in words, and whom it is tied with."""
+        others = self.ties(name)
+        return self.arms[name].told() + (f"; tie, within one step: {few(others)}" if others else "")
+
+    def tied_pairs(self) -> list[tuple[str, str]]:
+        """Every two arms that are tied, once, in the order of the arms."""
+        names = list(self.arms)
+        pairs = [(name, other) for name in names for other in self.ties(name)]
+        return [(name, other) for name, other in pairs if names.index(name) < names.index(other)]
+
+    @property
+    def step(self) -> float | None:
+        """One step of D between the arms and the retain model; None where no arm has one."""
+        return next((its.step for its in self.arms.values() if its.step), None)
 
     def best(self) -> list[str]:
         """The arm with the lowest mean statistic and those tied with it; empty where no arm has one."""

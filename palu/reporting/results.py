@@ -1,53 +1,15 @@
 """The tables of the page, cell by cell: rows are the original, the retain model and each arm over its seeds."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from palu.reporting.cells import Cell, Notes, Row, Table, number_text, p_text, seeds_text, signed_text, spread_cell
-from palu.reporting.collect import Arm, Evaluation, Study
+from palu.ks import KsPoint
+from palu.reporting.cells import Cell, Notes, Row, Table, few, number_text, p_text, seeds_text, spread_cell
+from palu.reporting.collect import Arm, Study
 from palu.reporting.initiating import Floor, Initiating
+from palu.reporting.metrics import RESULTS, Metric, present
 from palu.reporting.quality import P_VALUE, STATISTIC, Qualities, Quality
-from palu.reporting.statistics import KsPoint, spread, two_sided_distance
-from palu.reporting.verdict import LEVEL_TOLERANCE, SIDES
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric's name, its heading, and what counts as best: `retain` (nearest to it), `high`, `low` or `none`."""
-
-    name: str
-    title: str
-    goal: str
-
-
-RESULTS = (
-    Metric("model_utility", "Model utility", "high"),
-    Metric("forget_initiating_probability", "Initiating-token probability", "retain"),
-    Metric("forget_rouge", "Forget ROUGE", "retain"),
-    Metric("forget_probability", "Forget probability, whole reply", "retain"),
-    Metric("extraction_strength", "Extraction strength", "retain"),
-    Metric("exact_memorization", "Exact memorization", "retain"),
-    Metric("forget_truth_ratio", "Forget truth ratio", "retain"),
-    Metric("verbatim_memorization", "Verbatim memorization", "retain"),
-    Metric("knowledge_memorization_forget", "Knowledge of forget set", "retain"),
-    Metric("knowledge_memorization_retain", "Knowledge of retain set", "high"),
-)
-DISTANCES = (
-    *(metric for metric in RESULTS if metric.goal == "retain"),
-    Metric("mia_min_k", "Min-K attack", "retain"),
-)
-COMPONENTS = tuple(
-    Metric(f"{part}_{kind}", f"{title} {kind_title}", "high")
-    for part, title in (("retain", "Retain"), ("real_authors", "Real authors"), ("world_facts", "World facts"))
-    for kind, kind_title in (("probability", "probability"), ("rouge", "ROUGE"), ("truth_ratio", "truth ratio"))
-)
-
-
-def present(study: Study, metrics: Iterable[Metric]) -> list[Metric]:
-    """Those metrics that some evaluation of the study speaks of, be it with a reason."""
-    evaluations = [study.original, *([study.retain] if study.retain else []), *(run.evaluation for run in study.runs)]
-    known = {name for evaluation in evaluations for name in (*evaluation.summary, *evaluation.reasons)}
-    return [metric for metric in metrics if metric.name in known]
+from palu.reporting.statistics import spread
 
 
 def best_arms(study: Study, metric: Metric) -> set[str]:
@@ -85,18 +47,22 @@ def metric_cells(study: Study, metric: Metric, notes: Notes) -> tuple[list[Cell]
     for arm in study.arms:
         values, reason = arm.measured(metric.name)
         if reason is not None:
-            cells.append(notes.missing(_for_seeds(arm, values, reason)))
+            cells.append(notes.missing(for_seeds(arm, values, reason)))
         else:
             cells.append(spread_cell(spread(values), ("best",) if arm.name in best else ()))
     return references, cells
 
 
-def _for_seeds(arm: Arm, values: Sequence[float], reason: str) -> str:
+def for_seeds(arm: Arm, values: Sequence[float], reason: str) -> str:
+    """Why an arm has no mean: the reason, and how many of its seeds it concerns where not all."""
     missing = len(arm.runs) - len(values)
     return reason if missing == len(arm.runs) else f"{missing} of {len(arm.runs)} seeds have none: {reason}"
 
 
-def _table(study: Study, columns: Sequence[tuple[str, str]], cells: Sequence[tuple[list[Cell], list[Cell]]]) -> Table:
+def build_table(
+    study: Study, columns: Sequence[tuple[str, str]], cells: Sequence[tuple[list[Cell], list[Cell]]]
+) -> Table:
+    """Rows for the references and the arms, of columns that hold a cell for each."""
     rows = [
         Row(name, "reference", "", None, tuple(references[place] for references, _ in cells))
         for place, (name, _) in enumerate(study.models)
@@ -114,24 +80,14 @@ def _explained(metric: Metric) -> tuple[str, str]:
 
 def metric_table(study: Study, metrics: Sequence[Metric], notes: Notes) -> Table:
     """A plain table of metrics."""
-    return _table(study, [_explained(metric) for metric in metrics], [metric_cells(study, m, notes) for m in metrics])
+    return build_table(
+        study, [_explained(metric) for metric in metrics], [metric_cells(study, m, notes) for m in metrics]
+    )
 
 
 def result_table(study: Study, quality: Qualities, aimed: Initiating, notes: Notes) -> Table:
     """The main table: forget quality with what it takes to read it, the metrics, and what each arm costs."""
-    columns: list[tuple[str, str]] = []
-    cells: list[tuple[list[Cell], list[Cell]]] = []
-    if present(study, [Metric(STATISTIC, "", "low"), Metric(P_VALUE, "", "high")]):
-        best = quality.best() if len(study.arms) > 1 else []
-        marks = dict.fromkeys(best, ("best",) if len(best) == 1 else ("tie",))
-        columns += [
-            ("Forget quality p", f"{P_VALUE}; median seed, its attainable neighbours one step away"),
-            ("KS statistic D", f"{STATISTIC}; mean over seeds, 95% bootstrap interval over items; best: lowest"),
-        ]
-        names = [name for name, _ in study.models]
-        for make in (p_cell, statistic_cell):
-            references = [make(quality.references[name], (), notes) for name in names]
-            cells.append((references, [make(quality.arms[a.name], marks.get(a.name, ()), notes) for a in study.arms]))
+    columns, cells = quality_columns(study, quality, notes) if study.metrics & {P_VALUE, STATISTIC} else ([], [])
     for metric in present(study, RESULTS):
         columns.append(_explained(metric))
         references, arms = metric_cells(study, metric, notes)
@@ -148,7 +104,31 @@ def result_table(study: Study, quality: Qualities, aimed: Initiating, notes: Not
     cells.append((empty, [_seconds_cell(arm) for arm in study.arms]))
     cells.append((empty, [_vocabulary_cell(arm, notes) for arm in study.arms]))
     cells.append((empty, [_first_n_cell(arm, aimed.of(study, arm)) for arm in study.arms]))
-    return _table(study, columns, cells)
+    return build_table(study, columns, cells)
+
+
+Columns = tuple[list[tuple[str, str]], list[tuple[list[Cell], list[Cell]]]]
+
+
+def quality_columns(study: Study, quality: Qualities, notes: Notes) -> Columns:
+    """Forget quality with what it takes to read it: p beside its neighbours, D with its spread, interval and ties."""
+    best = quality.best() if len(study.arms) > 1 else []
+    marks = dict.fromkeys(best, ("best",) if len(best) == 1 else ("tie",))
+    names = [name for name, _ in study.models]
+    p_values = [p_cell(quality.references[name], (), notes) for name in names]
+    statistics = [statistic_cell(quality.references[name], (), notes) for name in names]
+    own_p_values, own_statistics = [], []
+    for arm in study.arms:
+        its, own_marks = quality.arms[arm.name], marks.get(arm.name, ())
+        own_p_values.append(p_cell(its, own_marks, notes))
+        cell, tie = statistic_cell(its, own_marks, notes), quality.tie(arm.name)
+        title = f"{cell.title}; within one step: {few(quality.ties(arm.name))}" if tie else cell.title
+        own_statistics.append(replace(cell, detail=f"{cell.detail}\n{tie}".strip(), title=title))
+    columns = [
+        ("Forget quality p", f"{P_VALUE}; median seed, its attainable neighbours one step away"),
+        ("KS statistic D", f"{STATISTIC}; mean over seeds, 95% bootstrap interval over items; best: lowest"),
+    ]
+    return columns, [(p_values, own_p_values), (statistics, own_statistics)]
 
 
 def p_cell(quality: Quality, marks: tuple[str, ...], notes: Notes) -> Cell:
@@ -160,7 +140,9 @@ def p_cell(quality: Quality, marks: tuple[str, ...], notes: Notes) -> Cell:
         return Cell(p_text(quality.p_value.median), "", marks, note)
     detail = f"▲ {_side(quality.median.smaller)}\n▼ {_side(quality.median.larger)}"
     seeds = quality.p_value
-    title = f"median of {seeds.count} seeds, {p_text(seeds.low)} to {p_text(seeds.high)}" if seeds.count > 1 else ""
+    if seeds.count > 1:
+        detail += f"\nseeds {p_text(seeds.low)}\nto {p_text(seeds.high)}"
+    title = f"median of {seeds_text(seeds.count)}" if seeds.count > 1 else ""
     return Cell(p_text(quality.median.here.p_value), detail, marks, title=title)
 
 
@@ -174,7 +156,7 @@ def statistic_cell(quality: Quality, marks: tuple[str, ...], notes: Notes) -> Ce
         return notes.missing(quality.missing or "no reason was given")
     cell = spread_cell(quality.statistic, marks)
     if quality.interval is None:
-        return cell
+        return replace(cell, note=notes.number(quality.missing)) if quality.missing else cell
     interval = f"[{quality.interval.low:.3f}, {quality.interval.high:.3f}]"
     detail = f"{cell.detail}\n{interval}".strip()
     return Cell(cell.text, detail, marks, title=f"step {quality.step:.4g}")
@@ -231,43 +213,3 @@ def _first_n_cell(arm: Arm, floor: Floor | None) -> Cell:
     text = "whole span" if settings["first_n"] is None else str(settings["first_n"])
     share = initiating_share(arm, floor)
     return Cell(text, f"{share:.1%}" if share is not None else "")
-
-
-def distance_table(study: Study, notes: Notes) -> Table | None:
-    """Each arm's distance to the retain model, signed, with the side it falls on; None without a retain model."""
-    if study.retain is None:
-        return None
-    columns, cells = [], []
-    for metric in present(study, DISTANCES):
-        retain = study.retain.measured(metric.name)
-        if retain.value is None:
-            continue
-        original = study.original.measured(metric.name)
-        if original.value is None:
-            references = [notes.missing(original.reason or ""), Cell("0")]
-        else:
-            references = [Cell(signed_text(original.value - retain.value)), Cell("0")]
-        arms = [arm.measured(metric.name) for arm in study.arms]
-        own = [_distance_cell(values, retain.value, original.value, reason, notes) for values, reason in arms]
-        columns.append((metric.title, f"{metric.name} minus the retain model's {retain.value:.4f}"))
-        cells.append((references, own))
-    return _table(study, columns, cells) if columns else None
-
-
-def _distance_cell(
-    values: Sequence[float], retain: float, original: float | None, reason: str | None, notes: Notes
-) -> Cell:
-    if reason is not None or not values:
-        return notes.missing(reason or "no value")
-    distance = two_sided_distance(spread(values).mean, retain, original, LEVEL_TOLERANCE)
-    detail = {"level": "level", "apart": "apart"}.get(distance.side, SIDES[distance.side])
-    return Cell(signed_text(distance.difference), detail, (distance.side,))
-
-
-def further_metrics(study: Study) -> list[Metric]:
-    """What the summaries hold beyond the other tables, by name."""
-    shown = {metric.name for metric in (*RESULTS, *COMPONENTS)} | {STATISTIC, P_VALUE}
-    evaluations: list[Evaluation] = [evaluation for _, evaluation in study.models]
-    evaluations += [run.evaluation for run in study.runs]
-    names = {name for evaluation in evaluations for name in evaluation.summary} - shown
-    return [Metric(name, name.replace("_", " "), "none") for name in sorted(names)]

@@ -1,9 +1,9 @@
 """The study's outcome as a few plain lines, for the terminal that ran it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from palu.reporting.cells import Table
-from palu.reporting.choice import Choice
+from palu.reporting.choice import Selection
 from palu.reporting.inert import visible
 
 # Heading on the page -> heading in the terminal, in the order of the lines' columns.
@@ -17,18 +17,24 @@ COLUMNS = {
 }
 
 
-def outcome(overview: str, choices: Sequence[Choice], table: Table) -> str:
-    """The overview sentence, the result table's main columns, aligned, and what a grid recommends.
+def outcome(overview: str, selection: Selection, table: Table, quality: Mapping[str, str]) -> str:
+    """The overview sentence, the result table's main columns, aligned, forget quality with what it takes to read it,
+    and what a grid recommends, by which items.
 
-    A cell without a number is a dash.
+    A cell without a number is a dash. quality: model -> its forget quality in words.
     """
     places = [
         (title, position) for title in COLUMNS for position, (name, _) in enumerate(table.columns) if name == title
     ]
     lines = [["", *(COLUMNS[title] for title, _ in places)]]
     lines += [[visible(row.name), *(row.cells[position].text or "–" for _, position in places)] for row in table.rows]
-    recommended = [f"Of {choice.tried} settings of {choice.method}: {visible(choice.arm)}" for choice in choices]
-    blocks = [[visible(overview)], _aligned(lines), recommended]
+    read = [f"{visible(name)}: {visible(words)}" for name, words in quality.items()]
+    warning = [visible(selection.warning)] if selection.warning else []
+    recommended = [
+        f"Of {choice.tried} settings of {choice.method}, by {selection.items}: {visible(choice.arm)}"
+        for choice in selection.choices
+    ]
+    blocks = [[visible(overview)], _aligned(lines), ["Forget quality", *read] if read else [], warning, recommended]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 

@@ -1,7 +1,9 @@
 """Did it forget, and at what price: each arm against the stated targets, in words and with the numbers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from palu.reporting.cells import few
 from palu.reporting.collect import Arm, Study
 from palu.reporting.initiating import Floor
 from palu.reporting.statistics import Distance, two_sided_distance
@@ -10,10 +12,9 @@ from palu.reporting.statistics import Distance, two_sided_distance
 # is left of the original's utility.
 LEVEL_TOLERANCE = 0.05
 UTILITY_SHARE = 0.95
-LEVELS = {
-    "forget_initiating_probability": "Initiating-token probability",
-    "forget_rouge": "Forget ROUGE",
-}
+# What is measured of a part that is to be forgotten, and has to come to the retain model's level.
+FORGET = "forget"
+LEVELS = {"initiating_probability": "Initiating-token probability", "rouge": "Forget ROUGE"}
 UTILITY = "model_utility"
 WHOLE_REPLY = {"forget_probability": "probability", "extraction_strength": "extraction strength"}
 SIDES = {
@@ -43,13 +44,11 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """All targets of one arm. `headline` puts them in words, `aside` tells what is no target."""
+class Judged:
+    """One arm held against all targets on one part: the levels, and last the utility."""
 
     arm: Arm
     checks: tuple[Check, ...]
-    headline: str
-    aside: str
 
     @property
     def met(self) -> int:
@@ -61,11 +60,24 @@ class Verdict:
         return "missed" if "missed" in states else "unknown" if "unknown" in states else "met"
 
 
+@dataclass(frozen=True)
+class Verdict(Judged):
+    """The verdict on the reported rows. `headline` puts it in words, `aside` tells what is no target."""
+
+    headline: str
+    aside: str
+
+
+def judged(study: Study, arm: Arm, part: str) -> Judged:
+    """Hold an arm's mean over seeds against every target, the levels on `part`: `forget` or `validation`."""
+    levels = [_level_check(study, arm, f"{part}_{kind}", title) for kind, title in LEVELS.items()]
+    return Judged(arm, (*levels, _utility_check(study, arm)))
+
+
 def judge(study: Study, arm: Arm, floor: Floor | None) -> Verdict:
-    """Hold an arm's mean over seeds against every target. floor: what the arm's N implies, where that is known."""
-    levels = [_level_check(study, arm, metric, title) for metric, title in LEVELS.items()]
-    utility = _utility_check(study, arm)
-    return Verdict(arm, (*levels, utility), _headline(levels, utility), _whole_reply(study, arm, floor))
+    """The verdict on the reported rows. floor: what the arm's N implies, where that is known."""
+    checks = judged(study, arm, FORGET).checks
+    return Verdict(arm, checks, _headline(checks[:-1], checks[-1]), _whole_reply(study, arm, floor))
 
 
 def _whole_reply(study: Study, arm: Arm, floor: Floor | None) -> str:
@@ -83,7 +95,7 @@ def _whole_reply(study: Study, arm: Arm, floor: Floor | None) -> str:
     return "; ".join(told)
 
 
-def _headline(levels: list[Check], utility: Check) -> str:
+def _headline(levels: Sequence[Check], utility: Check) -> str:
     sides = {check.distance.side for check in levels if check.distance}
     if "under" in sides:
         forgotten = "Not forgotten to the retain model's level"
@@ -158,13 +170,7 @@ def overview(verdicts: list[Verdict]) -> str:
     targets = len(verdicts[0].checks)
     whole = [verdict.arm.name for verdict in verdicts if verdict.met == targets]
     if whole:
-        return f"{len(whole)} of {len(verdicts)} meet all {targets} targets: {_few(whole)}."
+        return f"{len(whole)} of {len(verdicts)} meet all {targets} targets: {few(whole)}."
     most = max(verdict.met for verdict in verdicts)
     nearest = [verdict.arm.name for verdict in verdicts if verdict.met == most]
-    return f"None of {len(verdicts)} meets all {targets} targets; most met: {most} ({_few(nearest)})."
-
-
-def _few(names: list[str], limit: int = 4) -> str:
-    """The names, or the first of them and how many more there are."""
-    more = f"; and {len(names) - limit} more" if len(names) > limit else ""
-    return "; ".join(names[:limit]) + more
+    return f"None of {len(verdicts)} meets all {targets} targets; most met: {most} ({few(nearest)})."

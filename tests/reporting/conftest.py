@@ -51,7 +51,8 @@ WATCHED = "Zanzibar is where she was last seen."
 class StudyBuilder:
     """Writes the files of a study below the working directory and gives the index that names them."""
 
-    def __init__(self, people: int = 8) -> None:
+    def __init__(self, people: int = 8, is_validated: bool = False) -> None:
+        self.is_validated = is_validated
         self.examples: list[dict[str, Any]] = []
         self.spans: list[dict[str, Any]] = []
         for name, facts in list(PEOPLE.items())[:people]:
@@ -103,6 +104,7 @@ class StudyBuilder:
             reasons = dict.fromkeys(
                 ("forget_quality", "forget_quality_statistic"), "no scores of a retain model were given"
             )
+            summary["privleak"], reasons["privleak"] = None, "no AUC of a retain model was given"
         summary["fluency"], reasons["fluency"] = None, "no classifier at hand"
         test = None if model == "retain" else ks_2samp(list(ratios.values()), list(self.reference.values()))
         summary["forget_quality"] = None if test is None else float(test.pvalue)
@@ -158,8 +160,16 @@ class StudyBuilder:
             / len(rows),
             "exact_memorization": sum(sum(own) / len(own) for own in hits) / len(rows),
             "model_utility": level["utility"] + draw.gauss(0, 0.006),
+            "mia_loss": 0.5 + level["initiating"] / 2.2,
             "mia_min_k": 0.5 + level["initiating"] / 2,
+            "privleak": 100 * (0.53 - 0.5 - level["initiating"] / 2) / (1 - 0.53),
+            "forget_ngram_entropy": 7.5 if level["other"] > 0.1 else 2.5,
+            "forget_repetition": 0.02 if level["other"] > 0.1 else 0.6,
+            "forget_empty_generations": 0.0,
         }
+        if self.is_validated:
+            summary["validation_initiating_probability"] = level["initiating"] * math.exp(draw.gauss(0, 0.04))
+            summary["validation_rouge"] = level["rouge"] + draw.gauss(0, 0.01)
         for part in PARTS:
             for kind in ("probability", "rouge", "truth_ratio"):
                 summary[f"{part}_{kind}"] = min(1.0, level["utility"] + draw.gauss(0, 0.05))

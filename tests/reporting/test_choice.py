@@ -1,11 +1,15 @@
-"""A grid recommends one setting of each method, by one rule."""
+"""A grid recommends one setting of each method, by one rule, and says by which rows."""
 
 from types import SimpleNamespace
 
-from palu.reporting.choice import choose
+import pytest
+
+from palu.reporting.choice import choose, select
+from palu.reporting.collect import collect
+from palu.reporting.verdict import judge
 
 
-def verdict(method, name, utility, keeps, *differences, status="missed", met=1, varied=True):
+def verdict(method, name, utility, keeps, *differences, met=1, varied=True):
     levels = [
         SimpleNamespace(distance=SimpleNamespace(difference=value), status="", value=0.1) for value in differences
     ]
@@ -13,7 +17,6 @@ def verdict(method, name, utility, keeps, *differences, status="missed", met=1, 
     return SimpleNamespace(
         arm=SimpleNamespace(name=name, method=method, varied={"top_k": 1} if varied else {}),
         checks=(*levels, check),
-        status=status,
         met=met,
     )
 
@@ -47,6 +50,94 @@ def test_without_a_grid_there_is_nothing_to_choose():
 
 
 def test_a_setting_that_cannot_be_judged_is_passed_over():
-    unknown = verdict("palu", "unknown", 0.9, True, status="unknown")
+    unknown = verdict("palu", "unknown", 0.9, True, 0.0, 0.0)
+    unknown.checks[0].status = "unknown"
     found = choose([unknown, verdict("palu", "known", 0.7, True, 0.4, 0.1)])
     assert [choice.arm for choice in found] == ["known"]
+
+
+def test_a_setting_that_misses_one_target_and_cannot_be_judged_by_another_is_passed_over():
+    lost = verdict("palu", "lost", 0.1, False)
+    lost.checks = (SimpleNamespace(distance=None, status="unknown", value=None), *lost.checks)
+    assert choose([lost]) == []
+
+
+@pytest.fixture
+def grid(builder, edit_summary):
+    """A grid of two settings, the first nearer on the reported rows, the second on the validation rows."""
+
+    def make(note=None, validated=True):
+        builder.is_validated = validated
+        index = builder.index(seeds=1, top_ks=(50, 200), rivals=())
+        index["selection"] = {"note": note} if note else None
+        for run, reported, watched in zip(index["runs"], (0.31, 0.60), (0.60, 0.31), strict=True):
+            levels = {"forget_rouge": reported, "forget_initiating_probability": 0.06, "model_utility": 0.80}
+            if validated:
+                levels |= {"validation_rouge": watched, "validation_initiating_probability": 0.06}
+            edit_summary(run["evaluation"], levels)
+        return index
+
+    return make
+
+
+def selected(index):
+    study = collect(index)
+    return select(study, [judge(study, arm, None) for arm in study.arms])
+
+
+def test_validation_rows_choose_and_the_reported_ones_have_no_say(grid):
+    found = selected(grid())
+    assert (found.part, found.items, found.warning) == ("validation", "1 validation row", None)
+    assert [choice.arm for choice in found.choices] == ["palu, top_k=200"]
+    assert found.choices[0].distance == pytest.approx(0, abs=0.05)
+    assert "the reported items had no say" in found.words
+
+
+def test_another_value_on_the_reported_rows_changes_no_choice(grid, edit_summary):
+    index = grid()
+    edit_summary(index["runs"][1]["evaluation"], {"forget_rouge": None, "forget_initiating_probability": 0.9})
+    assert [choice.arm for choice in selected(index).choices] == ["palu, top_k=200"]
+
+
+def test_without_validation_rows_the_reported_ones_rank_the_grid_and_this_is_warned_about(grid):
+    found = selected(grid(validated=False))
+    assert (found.part, found.items) == ("forget", "the 48 reported rows")
+    assert [choice.arm for choice in found.choices] == ["palu, top_k=50"]
+    assert "The reported items themselves rank the grid" in found.warning
+    assert "1 validation row, but its evaluations measure none" in found.warning
+
+
+def test_a_note_says_what_chose_and_the_rank_is_still_told_to_be_of_the_reported_rows(grid):
+    found = selected(grid(note="Other people.", validated=False))
+    assert found.words.startswith("Other people. The study has 1 validation row")
+    assert "the 48 reported rows rank the grid: a recommendation is for another study" in found.words
+    assert found.warning is None
+
+
+def test_validation_rows_that_the_retain_model_knows_choose_nothing(grid, edit_summary):
+    index = grid()
+    for model in ("original", "retain"):
+        edit_summary(index[model]["evaluation"], {"validation_rouge": 0.9, "validation_initiating_probability": 0.93})
+    found = selected(index)
+    assert found.choices == ()
+    assert "as one that was trained on them would be" in found.warning
+    # one level apart is enough to show what forgetting should reach
+    edit_summary(index["retain"]["evaluation"], {"validation_rouge": 0.3})
+    assert selected(index).choices
+
+
+def test_levels_of_the_validation_rows_that_are_not_known_choose_nothing_and_say_why(grid, edit_summary):
+    index = grid()
+    for run in index["runs"]:
+        edit_summary(run["evaluation"], {"validation_initiating_probability": None})
+    found = selected(index)
+    assert found.choices == ()
+    assert "Initiating-token probability: cannot be judged: no reason was given." in found.warning
+
+
+def test_a_study_with_one_setting_each_names_its_note_or_that_there_is_none(small_index):
+    assert selected(small_index).words.startswith("24 held-out people of the demo")
+    small_index["selection"] = None
+    found = selected(small_index)
+    assert (found.part, found.choices) == (None, ())
+    assert found.warning.startswith("The study does not say which items chose the settings")

@@ -1,13 +1,17 @@
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from palu import tables
+from palu.reporting.cells import p_text
 from palu.reporting.collect import collect
 from palu.reporting.drawing import PALETTE, looks, themed
 from palu.reporting.figures import curve, draw_all
-from palu.reporting.quality import qualities
+from palu.reporting.plane import plane
+from palu.reporting.quality import Qualities, qualities
+from palu.reporting.statistics import spread
 
 
 def drawings(index):
@@ -37,6 +41,34 @@ def test_axes_are_labelled(drawn):
     assert "forget quality p (12 items)" in texts(drawn["plane"].svg)
     assert texts(drawn["trajectories"].svg).count("epoch") == 5
     assert "optimiser step" in texts(drawn["losses"].svg)
+
+
+def test_the_plane_tells_the_interval_the_step_the_ties_and_the_neighbouring_p_values(small_index, drawn):
+    study = collect(small_index)
+    found = qualities(study)
+    median = found.arms["npo"].median
+    beside = f"{p_text(median.smaller.p_value)}, {p_text(median.larger.p_value)}"
+    assert f"p {p_text(median.here.p_value)} [{beside}]" in texts(drawn["plane"].svg)
+    assert (
+        "D moves in steps of 0.0833; the p-values that exist one step away stand in brackets."
+        in drawn["plane"].caption
+    )
+    for mean, words in ((0.5, "Within one step, a tie: palu and npo."), (0.9, "No two methods are within one step.")):
+        arms = {name: replace(its, statistic=spread([0.5])) for name, its in found.arms.items()}
+        arms["npo"] = replace(arms["npo"], statistic=spread([mean]))
+        assert plane(study, Qualities(found.references, arms)).caption.endswith(words)
+
+
+def test_without_labels_beside_the_marks_the_caption_sends_to_the_table(builder):
+    study = collect(builder.index(seeds=1, top_ks=(50, 200), rivals=()))
+    drawing = plane(study, qualities(study))
+    assert "one step away stand in the table of results." in drawing.caption
+    assert not [text for text in texts(drawing.svg) if text.startswith("p ")]
+
+
+def test_d_over_the_epochs_has_a_scale_of_p_values_and_ends_in_its_intervals(drawn):
+    assert "p (12 items)" in texts(drawn["trajectories"].svg)
+    assert "95% bootstrap intervals over items" in drawn["trajectories"].caption
 
 
 def test_the_references_and_every_arm_stand_in_the_plane(drawn):

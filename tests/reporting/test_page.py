@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -101,7 +102,9 @@ def test_rows_that_a_run_is_stopped_on_are_nowhere_in_the_report(out):
 
 def test_sections_stand_in_their_order(page):
     found = [value for tag, name, value in page.attributes if tag == "section" and name == "id"]
-    assert found == ["summary", "results", "plane", "epochs", "generations", "settings", "provenance"]
+    assert found == [
+        "summary", "results", "attacks", "plane", "epochs", "generations", "settings", "empty", "provenance",
+    ]  # fmt: skip
     targets = {value[1:] for tag, name, value in page.attributes if tag == "a" and name == "href"}
     assert targets <= {value for _, name, value in page.attributes if name == "id"}
 
@@ -165,6 +168,58 @@ def test_several_settings_without_a_word_on_the_choice_are_warned_about(builder)
     assert "Picking the best row here would be choosing on the reported items." in text
     assert "Each setting was run with one seed only" in text
     assert "palu, top_k=2048: K is the whole vocabulary" in text
+
+
+def test_validation_rows_choose_and_the_page_says_so(builder):
+    builder.is_validated = True
+    index = builder.index(seeds=1, top_ks=(50, 2048), rivals=())
+    index["selection"] = None
+    text = text_of(index)
+    assert "The study's own validation rows (1 in all): they are to be forgotten like the others" in text
+    assert "Recommended by 1 validation row." in text
+    assert "Model utility has no rows of its own for choosing" in text
+    assert "Validation initiating-token probability" in text
+    assert "Picking the best row" not in text
+    assert "of palu, by 1 validation row: palu, top_k=" in Path("out/outcome.txt").read_text()
+
+
+def test_membership_attacks_stand_in_a_section_of_their_own(page, small_index):
+    text = " ".join(" ".join(page.text).split())
+    attacks = text[text.index("Each attack tries") : text.rindex("Forgetting against utility")]
+    for title in ("Loss", "Min-K", "PrivLeak, %"):
+        assert title in attacks
+    assert "no AUC of a retain model was given" in text
+    assert "Further metrics" not in text
+    for folder in (small_index["original"], small_index["retain"], *small_index["runs"]):
+        for name in ("summary.json", "reasons.json"):
+            path = Path(folder["evaluation"], name)
+            kept = {k: v for k, v in json.loads(path.read_text()).items() if not k.startswith(("mia_", "privleak"))}
+            path.write_text(json.dumps(kept))
+    assert "Membership attacks" not in text_of(small_index)
+
+
+def test_fluency_stands_beside_the_generations(page):
+    text = " ".join(" ".join(page.text).split())
+    generations = text[text.index("What the models say now") : text.index("What chose the settings")]
+    for title in ("Fluency, by a classifier", "N-gram entropy, bits", "Repeated 4-grams, share", "Empty generations"):
+        assert title in generations
+    assert "no classifier at hand" in text
+
+
+def test_forget_quality_in_the_lead_has_all_that_it_takes_to_read_it(page, out):
+    text = " ".join(" ".join(page.text).split())
+    lead = text[text.index("Nearest to the retain model by truth ratios: npo: D = ") :][:200]
+    assert re.search(
+        r"± \S+ over 2 seeds, 95% interval over items \[\S+, \S+\]; p = \S+ \(median seed, one step away", lead
+    )
+    lines = (out / "outcome.txt").read_text().splitlines()
+    told = lines[lines.index("Forget quality") + 1 :]
+    assert [line.partition(":")[0] for line in told] == ["palu", "npo"]
+    assert all("interval over items [" in line and "one step away" in line for line in told)
+
+
+def test_the_page_stays_small_enough_to_open_at_once(out):
+    assert (out / "report.html").stat().st_size < 400_000
 
 
 def test_a_damaged_input_leaves_the_former_report_as_it_was(small_index):

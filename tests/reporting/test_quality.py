@@ -1,5 +1,6 @@
 import pytest
 
+from palu.reporting.cells import number_text, p_text
 from palu.reporting.collect import collect
 from palu.reporting.quality import Qualities, Quality, qualities
 from palu.reporting.statistics import spread
@@ -57,3 +58,27 @@ def test_best_is_the_lowest_mean_and_those_one_step_from_it():
     assert found.best() == ["b", "c"]
     assert found.ties("d") == ["c"]
     assert Qualities({}, {"a": Quality(missing="none")}).best() == []
+
+
+def test_a_quality_in_words_has_d_its_spread_interval_p_and_neighbours(small_index):
+    found = qualities(collect(small_index))
+    its = found.arms["palu"]
+    beside = " and ".join(p_text(point.p_value) for point in (its.median.smaller, its.median.larger))
+    assert its.told() == (
+        f"D = {its.statistic.mean:.3f} ± {number_text(its.statistic.deviation)} over 2 seeds, "
+        f"95% interval over items [{its.interval.low:.3f}, {its.interval.high:.3f}]; "
+        f"p = {p_text(its.median.here.p_value)} (median seed, one step away {beside})"
+    )
+
+
+def test_a_quality_in_words_says_what_is_missing_and_why():
+    assert Quality(missing="no retain model").told() == "no D: no retain model"
+    assert Quality(spread([0.25]), missing="no items").told() == "D = 0.250 (1 seed, no spread); no items"
+
+
+def test_ties_are_told_for_every_arm_and_each_pair_once():
+    means = {"a": 0.10, "b": 0.15, "c": 0.20, "a very long name of an arm": 0.50, "z": 0.55}
+    found = Qualities({}, {name: Quality(spread([value]), item_counts=(20, 20)) for name, value in means.items()})
+    assert [found.tie(name) for name in means] == ["tie: b", "tie with 2", "tie: b", "tie: z", "tie with 1"]
+    assert found.tied_pairs() == [("a", "b"), ("b", "c"), ("a very long name of an arm", "z")]
+    assert found.told("a").endswith("; tie, within one step: b")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,8 +7,9 @@ from palu.files import write_json
 from palu.reporting.cells import Notes, number_text, p_text, signed_text
 from palu.reporting.collect import collect
 from palu.reporting.initiating import initiating
-from palu.reporting.quality import qualities
-from palu.reporting.results import Metric, best_arms, distance_table, further_metrics, metric_table, result_table
+from palu.reporting.metrics import Metric, further_metrics
+from palu.reporting.quality import Qualities, qualities
+from palu.reporting.results import best_arms, metric_table, result_table
 
 
 def main_table(index):
@@ -52,13 +54,36 @@ def test_rows_are_the_original_the_retain_model_and_each_arm(small_index):
 
 def test_forget_quality_stands_between_its_neighbours_with_its_statistic(small_index):
     table, notes = main_table(small_index)
-    better, worse = column(table, "Forget quality p")["npo"].detail.split("\n")
+    better, worse, lowest, highest = column(table, "Forget quality p")["npo"].detail.split("\n")
     assert better.startswith("▲ ")
     assert worse.startswith("▼ ")
+    assert (lowest.split()[0], highest.split()[0]) == ("seeds", "to")
     assert "[" in column(table, "KS statistic D")["npo"].detail
     missing = column(table, "KS statistic D")["retain model"]
     assert missing.text == "–"
     assert notes.texts[missing.note - 1] == missing.title == "no scores of a retain model were given"
+
+
+def test_methods_within_one_step_are_tied_in_every_row_that_shows_d(small_index):
+    study = collect(small_index)
+    notes, found = Notes(), qualities(study)
+    level = found.arms["palu"].statistic
+    arms = {"palu": found.arms["palu"], "npo": replace(found.arms["npo"], statistic=level)}
+    tied = result_table(study, Qualities(found.references, arms), initiating(study), notes)
+    assert column(tied, "KS statistic D")["palu"].detail.endswith("\ntie: npo")
+    assert column(tied, "KS statistic D")["npo"].detail.endswith("\ntie: palu")
+    assert column(tied, "KS statistic D")["npo"].marks == ("tie",)
+    far = replace(level, mean=level.mean + 0.3)
+    apart = Qualities(found.references, arms | {"npo": replace(found.arms["npo"], statistic=far)})
+    table = result_table(study, apart, initiating(study), notes)
+    assert "tie" not in column(table, "KS statistic D")["palu"].detail
+
+
+def test_a_d_without_an_interval_says_why(small_index):
+    small_index["retain"] = None
+    table, notes = main_table(small_index)
+    cell = column(table, "KS statistic D")["palu"]
+    assert "retain model's items are not here" in notes.texts[cell.note - 1]
 
 
 def test_cost_columns_tell_time_k_of_v_and_n(small_index):
@@ -103,22 +128,6 @@ def test_a_lone_arm_is_not_best(builder):
     assert best_arms(study, Metric("model_utility", "", "high")) == set()
 
 
-def test_distances_carry_their_side(small_index, edit_summary):
-    edit_summary(small_index["original"]["evaluation"], {"exact_memorization": 0.9})
-    edit_summary(small_index["retain"]["evaluation"], {"exact_memorization": 0.4})
-    for run, value in zip(small_index["runs"], (0.6, 0.6, 0.1, 0.1), strict=True):
-        edit_summary(run["evaluation"], {"exact_memorization": value})
-    cells = column(distance_table(collect(small_index), Notes()), "Exact memorization")
-    assert (cells["palu"].text, cells["palu"].detail) == ("+0.200", "under-forgotten")
-    assert (cells["npo"].text, cells["npo"].detail) == ("−0.300", "over-forgotten")
-    assert cells["original"].text == "+0.500"
-
-
-def test_without_a_retain_model_there_is_no_distance(small_index):
-    small_index["retain"] = None
-    assert distance_table(collect(small_index), Notes()) is None
-
-
 def test_a_seed_without_a_value_is_not_averaged_away(small_index, edit_summary):
     edit_summary(small_index["runs"][0]["evaluation"], {"forget_rouge": None})
     notes = Notes()
@@ -127,5 +136,9 @@ def test_a_seed_without_a_value_is_not_averaged_away(small_index, edit_summary):
     assert notes.texts == ["1 of 2 seeds have none: no reason was given"]
 
 
-def test_further_metrics_are_those_that_no_other_table_shows(small_index):
-    assert [metric.name for metric in further_metrics(collect(small_index))] == ["fluency", "mia_min_k"]
+def test_further_metrics_are_those_that_no_other_table_shows(small_index, edit_summary):
+    assert further_metrics(collect(small_index)) == []
+    edit_summary(small_index["original"]["evaluation"], {"model_utility_component_count": 6.0})
+    assert further_metrics(collect(small_index)) == [
+        Metric("model_utility_component_count", "model utility component count", "none")
+    ]

@@ -3,12 +3,17 @@ import io
 
 import pytest
 
+from palu.reporting.choice import select
 from palu.reporting.collect import collect
+from palu.reporting.quality import qualities
 from palu.reporting.spreadsheet import results_csv
+from palu.reporting.verdict import judge
 
 
 def rows(index):
-    return list(csv.DictReader(io.StringIO(results_csv(collect(index)))))
+    study = collect(index)
+    selection = select(study, [judge(study, arm, None) for arm in study.arms])
+    return list(csv.DictReader(io.StringIO(results_csv(study, qualities(study), selection))))
 
 
 def test_one_row_per_model_and_run_with_every_digit(small_index):
@@ -31,6 +36,27 @@ def test_an_empty_cell_has_its_reason_and_quality_its_neighbours(small_index):
     palu = found[2]
     assert float(palu["forget_quality_larger_neighbour"]) < float(palu["forget_quality"])
     assert float(palu["statistic_low"]) <= float(palu["forget_quality_statistic"]) <= float(palu["statistic_high"])
+
+
+def test_d_over_the_seeds_stands_in_every_row_of_an_arm_with_its_ties(small_index):
+    study = collect(small_index)
+    row = rows(small_index)[2]
+    its = qualities(study).arms["palu"]
+    assert float(row["statistic_seed_mean"]) == its.statistic.mean
+    assert float(row["statistic_seed_deviation"]) == its.statistic.deviation
+    assert float(row["statistic_mean_low"]) <= its.statistic.mean <= float(row["statistic_mean_high"])
+    assert float(row["statistic_step"]) == pytest.approx(1 / 12)
+    assert row["statistic_tied_with"] == "; ".join(qualities(study).ties("palu"))
+    assert rows(small_index)[0]["statistic_seed_mean"] == ""
+
+
+@pytest.mark.parametrize(("is_validated", "items"), [(True, "1 validation row"), (False, "the 48 reported rows")])
+def test_the_recommended_arm_is_told_with_the_items_that_chose_it(builder, is_validated, items):
+    builder.is_validated = is_validated
+    found = rows(builder.index(seeds=2, top_ks=(50, 200), rivals=("npo",)))
+    told = {row["model"]: row["recommended_on"] for row in found}
+    assert sorted(told.values()) == ["", "", "", "", items]
+    assert next(name for name, each in told.items() if each).startswith("palu, top_k=")
 
 
 def test_names_cannot_become_formulas(small_index):

@@ -1,0 +1,165 @@
+"""Forgetting against utility: one mark per method, the references beside them, and how far D can be believed."""
+
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from palu.ks import ks_p_value
+from palu.reporting.cells import few, p_text
+from palu.reporting.collect import Evaluation, Study
+from palu.reporting.drawing import INK, LEGEND_LIMIT, PAPER, SOFT, TITLES, Drawing, legend, looks, render, say
+from palu.reporting.inert import visible
+from palu.reporting.quality import STATISTIC, Qualities, Quality
+
+# The first pair of which some model has both stands for forgetting (y) against what is kept (x).
+PLANES = (
+    (STATISTIC, "model_utility"),
+    ("forget_probability", "model_utility"),
+    ("knowledge_memorization_forget", "knowledge_memorization_retain"),
+)
+
+
+def _point(evaluation: Evaluation, x: str, y: str) -> tuple[float, float] | None:
+    across, up = evaluation.measured(x).value, evaluation.measured(y).value
+    return (across, up) if across is not None and up is not None else None
+
+
+def plane(study: Study, quality: Qualities) -> Drawing:
+    """Forgetting against utility: one small mark per seed, a large one for the mean, the references beside them."""
+    title = "Forgetting against utility"
+    pair = next((pair for pair in PLANES if any(_point(run.evaluation, pair[1], pair[0]) for run in study.runs)), None)
+    if pair is None:
+        text = "no model has a pair of measures to draw"
+        return Drawing("plane", title, text, render("plane", 8, 2, lambda figure: say(figure, text)))
+    up, across = pair
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        _draw_arms(axes, study, quality, across, up)
+        _draw_references(axes, study, across, up)
+        axes.set_xlabel(f"{TITLES[across]} (kept: further right)")
+        axes.set_ylabel(f"{TITLES[up]} (forgotten: further up)")
+        axes.margins(0.12, 0.12)
+        low, high = axes.get_ylim()
+        axes.set_ylim(high, min(low, 0.0) if up == STATISTIC else low)
+        if up == STATISTIC:
+            p_axis(axes, quality)
+        legend(figure, study)
+
+    caption = (
+        "Large marks are means over seeds, small ones single seeds. Best is the upper right corner, near the retain "
+        "model. The dotted line is 95% of the original's utility."
+    )
+    if up == STATISTIC:
+        caption += _reading(study, quality)
+    return Drawing("plane", title, caption, render("plane", 8.6, 5.2, draw))
+
+
+def _reading(study: Study, quality: Qualities) -> str:
+    """What the caption says of D: its interval, its scale, and which marks tell nothing apart."""
+    words = " Bars are 95% bootstrap intervals over items; the right-hand scale gives the p-value of each D."
+    if quality.step is None:
+        return words
+    where = "in brackets" if _is_named(study, P_LABEL_LIMIT) else "in the table of results"
+    words += f" D moves in steps of {quality.step:.3g}; the p-values that exist one step away stand {where}."
+    pairs = [f"{first} and {second}" for first, second in quality.tied_pairs()]
+    return words + (f" Within one step, a tie: {few(pairs)}." if pairs else " No two methods are within one step.")
+
+
+# Where an arm's name stands beside its mark, in points: neighbours in the legend take different corners.
+CORNERS: tuple[tuple[tuple[int, int], Literal["left", "right"]], ...] = (
+    ((9, 7), "left"),
+    ((-9, -7), "right"),
+    ((9, -7), "left"),
+    ((-9, 7), "right"),
+)
+# With more arms than these, p-values beside the marks would cover each other; the tables hold them.
+P_LABEL_LIMIT = 4
+
+
+def _p_label(quality: Quality) -> str:
+    """The median seed's p-value and its neighbours, under an arm's name."""
+    if quality.median is None:
+        return ""
+    beside = [p_text(point.p_value) for point in (quality.median.smaller, quality.median.larger) if point]
+    return f"\np {p_text(quality.median.here.p_value)} [{', '.join(beside)}]"
+
+
+def _draw_arms(axes: Axes, study: Study, quality: Qualities, across: str, up: str) -> None:
+    found = looks(study.arms)
+    middle = _middle(study, across)
+    for place, arm in enumerate(study.arms):
+        look = found[arm.name]
+        points = [point for run in arm.runs if (point := _point(run.evaluation, across, up))]
+        if not points:
+            continue
+        x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
+        interval = quality.arms[arm.name].interval if up == STATISTIC else None
+        if interval:
+            axes.plot([x, x], [interval.low, interval.high], color=look.colour, linewidth=1.4, alpha=0.55)
+        if len(points) > 1:
+            axes.plot(
+                *zip(*points, strict=True),
+                linestyle="none",
+                marker=look.marker,
+                color=look.colour,
+                markersize=4,
+                alpha=0.5,
+            )
+        hollow = look.dashes != "-"
+        axes.plot(
+            [x], [y], linestyle="none", marker=look.marker, markersize=10,
+            color=look.colour, markerfacecolor=PAPER if hollow else look.colour, markeredgewidth=1.8,
+        )  # fmt: skip
+        if _is_named(study, LEGEND_LIMIT):
+            (right, up_by), side = CORNERS[place % len(CORNERS)]
+            told = _p_label(quality.arms[arm.name]) if up == STATISTIC and _is_named(study, P_LABEL_LIMIT) else ""
+            if told:  # a long label runs towards the middle of the figure
+                right, side = (9, "left") if x < middle else (-9, "right")
+            axes.annotate(
+                f"{visible(arm.name)}{told}", (x, y), (right, up_by), textcoords="offset points",
+                ha=side, va="bottom" if up_by > 0 else "top", fontsize=9, color=look.colour,
+            )  # fmt: skip
+
+
+def _is_named(study: Study, limit: int) -> bool:
+    """Whether names stand beside the marks: where arms are few, and no two are settings of one label."""
+    return len({arm.label for arm in study.arms}) == len(study.arms) <= limit
+
+
+def _middle(study: Study, across: str) -> float:
+    """Half way between the leftmost and the rightmost model."""
+    evaluations = [*(evaluation for _, evaluation in study.models), *(run.evaluation for run in study.runs)]
+    values = [value for each in evaluations if (value := each.measured(across).value) is not None]
+    return (min(values) + max(values)) / 2
+
+
+def _draw_references(axes: Axes, study: Study, across: str, up: str) -> None:
+    utility = study.original.measured(across).value
+    if utility is not None and across == "model_utility":
+        axes.axvline(0.95 * utility, color=SOFT, linestyle=":", linewidth=1.2)
+    for (name, evaluation), marker in zip(study.models, ("X", "*"), strict=False):
+        x, y = evaluation.measured(across).value, evaluation.measured(up).value
+        if y is None and evaluation is study.retain and up == STATISTIC:
+            y = 0.0  # the retain model's distance to itself
+        if x is not None and y is not None:
+            axes.plot([x], [y], linestyle="none", marker=marker, markersize=13 if marker == "*" else 9, color=INK)
+            axes.annotate(name, (x, y), (9, -13), textcoords="offset points", fontsize=9, color=INK)
+
+
+def p_axis(axes: Axes, quality: Qualities, label: str = "forget quality p") -> None:
+    """A right-hand scale: the p-value of the attainable D nearest to each tick."""
+    counts = next((its.item_counts for its in quality.arms.values() if its.item_counts), None)
+    if counts is None or counts[0] != counts[1]:
+        return
+    bottom, top = axes.get_ylim()
+    low, high = sorted((bottom, top))
+    ticks = [tick for tick in axes.get_yticks() if low <= tick <= high and 0 <= tick <= 1]
+    multiples = [round(tick * counts[0]) for tick in ticks]
+    pairs = {multiple / counts[0]: ks_p_value(multiple, *counts) for multiple in multiples}
+    side = axes.twinx()
+    side.set_ylim(bottom, top)
+    side.grid(visible=False)
+    side.set_yticks(list(pairs), [p_text(p) if p is not None else "" for p in pairs.values()])
+    side.set_ylabel(f"{label} ({counts[0]} items)")
