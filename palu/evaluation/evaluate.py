@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Thread
 
 from palu.evaluation.classify import FLUENCY_NAME, classify
 from palu.evaluation.evidence import EvidencePaths
@@ -14,6 +15,7 @@ from palu.evaluation.infer import (
     infer,
     infer_reference,
 )
+from palu.evaluation.rouge import stemmer
 from palu.evaluation.score import Scored, score
 from palu.evaluation.settings import EvaluationSettings
 from palu.models import ModelSettings
@@ -36,6 +38,8 @@ def evaluate(
     reference_folder: the other model of the reference attack, which reads prompts in the same template. The other
     arguments are those of `infer` and `score`, and so are the errors.
     """
+    # seconds to load, and not needed before the model is done
+    Thread(target=stemmer, daemon=True).start()
     infer(model_folder, examples_path, out_folder, model_settings, settings, device)
     if reference_folder is not None:
         infer_reference(reference_folder, examples_path, out_folder, model_settings, settings, device)

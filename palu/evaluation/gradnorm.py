@@ -6,12 +6,12 @@ The loss is the row's mean negative log-likelihood over its targets but the last
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
 
@@ -32,8 +32,8 @@ def gradient_norms(
     """The value of each row; NaN for one with a single target, which leaves nothing once the last is left out.
 
     The naive program is `loss.backward()` for one row after the other. A small model's rows share vectorised passes:
-    14 times as fast at 0.35 M parameters on a CPU (tests/benchmarks/evaluate.py). advance: told how many rows each
-    batch has finished.
+    twice as fast at 0.35 M parameters on two idle cores, ten times beside other work (tests/benchmarks/evaluate.py
+    --backward). advance: told how many rows each batch has finished.
     """
     kind = "cuda" if model.device.type == "cuda" else "cpu"
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
@@ -94,9 +94,8 @@ def vectorised(model: PreTrainedModel, rows: Sequence[TokenRow]) -> list[float]:
         logits = linear(states, values[weight_name], None if bias_name is None else values[bias_name]).float()
         return (cross_entropy(logits, targets, reduction="none") * shares).sum()
 
-    with warnings.catch_warnings():
-        # the CPU's attention has no batched form: it runs row by row, all else at once
-        warnings.filterwarnings("ignore", message="There is a performance drop", category=UserWarning)
+    # the other forms of attention have no batched form: they would run row by row
+    with sdpa_kernel(SDPBackend.MATH):
         gradients = vmap(grad(loss), in_dims=(None, 0, 0, 0, 0))(parameters, *_padded(rows, model.device))
     norms = [gradient.flatten(1).float().norm(dim=1) for gradient in gradients.values()]
     return [float(value) for value in torch.stack(norms).mean(0)]

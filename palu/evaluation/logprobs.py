@@ -97,16 +97,16 @@ def predict(
     for block in projection.blocks(states):
         logits = projection.logits(states[block])
         target = target_ids[block, None]
-        all_log_probs = logits.log_softmax(-1)
-        log_probs[block] = all_log_probs.gather(-1, target)[:, 0]
-        # The maximum is ten times cheaper than its place, which only a target that equals it needs
-        hit = (logits.gather(-1, target) == logits.amax(-1, keepdim=True))[:, 0]
-        hit[hit.clone()] = logits[hit].argmax(-1) == target[hit, 0]
-        hits[block] = hit
+        wanted, best = logits.gather(-1, target), logits.amax(-1, keepdim=True)
         chosen = asked[block].nonzero()[:, 0]
         if len(chosen):
-            some = all_log_probs if len(chosen) == len(logits) else all_log_probs[chosen]
-            expected[block][chosen], variance[block][chosen] = moments_of(some)
+            expected[block][chosen], variance[block][chosen] = moments_of(logits[chosen].log_softmax(-1))
+        log_probs[block] = (wanted - best)[:, 0] - (logits - best).exp_().sum(-1).log_()
+        # The maximum is ten times cheaper than its place, which only targets that share it with another word need
+        hit = (wanted == best)[:, 0]
+        tied = hit & (logits.scatter_(-1, target, -torch.inf).amax(-1) == best[:, 0])
+        hit[tied] = logits.scatter_(-1, target, wanted)[tied].argmax(-1) == target[tied, 0]
+        hits[block] = hit
     return log_probs, hits, expected, variance
 
 

@@ -106,12 +106,12 @@ class _Stemmer:
     @staticmethod
     @cache
     def stem(word: str) -> str:
-        return str(_porter().stem(word))
+        return str(stemmer().stem(word))
 
 
 @cache
-def _porter() -> Any:
-    # Seconds to import: nltk
+def stemmer() -> Any:
+    """The Porter stemmer; the first call imports nltk, which takes a second or two."""
     from rouge_score.tokenizers import porter
 
     return porter.PorterStemmer()
