@@ -28,15 +28,26 @@ onsuccess:
     if (outcome := Path(f"results/{study.name}/outcome.txt")).is_file():
         print(outcome.read_text(encoding="utf-8"))
         print(f"Report: {outcome.with_name('report.html')}")
+    if SCORECARD and Path(SCORECARD[0]).is_file():
+        print(f"Taggers: {SCORECARD[0]}")
 
 
 localrules:
     all,
     describe_study,
+    describe_taggers,
+    taggers,
 
 
 rule all:
-    """The study's report, and with it everything that the report stands on."""
+    """The study's report and the scorecard of its taggers, and with them everything that they stand on."""
     default_target: True
     input:
-        f"results/{study.name}/report.html",
+        [f"results/{study.name}/report.html"] if study.runs else [],
+        SCORECARD,
+
+
+rule taggers:
+    """The scorecard of the study's taggers alone."""
+    input:
+        SCORECARD,

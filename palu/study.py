@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints
 
-from palu import benchmarks, methods, tagging
+from palu import benchmarks, methods
 from palu.benchmarks.base import BenchmarkSettings
 from palu.errors import UserError
 from palu.evaluation.settings import EvaluationSettings
@@ -23,6 +23,8 @@ from palu.methods.base import MethodSettings
 from palu.models import ModelSettings, model_key
 from palu.reference.settings import ReferenceSettings
 from palu.settings import Count, PositiveCount, Settings, unknown
+from palu.tagging.parts import TaggerPart, check_models, choose_tagger, parse_taggers
+from palu.tagging.settings import TaggingSettings
 from palu.training.settings import FinetuneSettings, MachineSettings, TrainingSettings
 
 # Names become folders: no separator, no leading dot, nothing that a shell or a browser would read.
@@ -33,7 +35,7 @@ DEFAULT_STUDY = Path("config/demo.yaml")
 
 
 class ReportSettings(Settings):
-    """What the report shows besides numbers. `selection` says in words which items chose the settings."""
+    """What the report shows besides numbers. selection: in words, which items chose the settings."""
 
     selection: str | None = None
     generations: PositiveCount = 16
@@ -46,7 +48,8 @@ class Sections(Settings):
     benchmark: dict[str, Any]
     model: dict[str, Any] = Field(default_factory=dict)
     taggers: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    methods: dict[str, dict[str, Any] | None]
+    tagging: dict[str, Any] = Field(default_factory=dict)
+    methods: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
     reference: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     finetune: dict[str, Any] = Field(default_factory=dict)
@@ -59,11 +62,10 @@ class Sections(Settings):
 
 @dataclass(frozen=True)
 class Part:
-    """A named benchmark or tagger with its settings."""
+    """The benchmark with its settings."""
 
-    label: str
     name: str
-    settings: Settings
+    settings: BenchmarkSettings
 
     @cached_property
     def values(self) -> dict[str, Any]:
@@ -73,8 +75,7 @@ class Part:
     @cached_property
     def key(self) -> str:
         """Tells it apart in a path from the same name with other settings."""
-        readable = self.settings.split_name if isinstance(self.settings, BenchmarkSettings) else self.name
-        return f"{readable}-{text_digest(canonical_json([self.name, self.values]))}"
+        return f"{self.settings.split_name}-{text_digest(canonical_json([self.name, self.values]))}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Run:
     method: str
     settings: MethodSettings
     training: TrainingSettings
-    tagger: Part | None
+    tagger: TaggerPart | None
     seed: int
     varied: Mapping[str, Any] = field(default_factory=dict)
 
@@ -117,7 +118,8 @@ class Study:
     benchmark: Part
     model: ModelSettings
     finetune: FinetuneSettings
-    taggers: dict[str, Part]
+    taggers: dict[str, TaggerPart]
+    tagging: TaggingSettings
     runs: tuple[Run, ...]
     reference: ReferenceSettings
     evaluation: EvaluationSettings
@@ -132,7 +134,10 @@ class Study:
         Raises UserError in one line: the key, its place, the value and what is allowed.
         """
         sections = Sections.parse(values, place)
-        taggers = {label: _tagger(label, raw, f"{place}: taggers") for label, raw in sections.taggers.items()}
+        named = {_named(label, f"{place}: taggers"): raw for label, raw in sections.taggers.items()}
+        taggers = parse_taggers(named, f"{place}: taggers")
+        scorecard = TaggingSettings.parse(sections.tagging, f"{place}: tagging")
+        scorecard.check(taggers, f"{place}: tagging")
         training = TrainingSettings.parse(sections.training, f"{place}: training")
         reference = ReferenceSettings.parse(sections.reference, f"{place}: reference")
         evaluation = EvaluationSettings.parse(sections.evaluation, f"{place}: evaluation")
@@ -142,7 +147,7 @@ class Study:
             for label, raw in sections.methods.items()
             for run in _expand(label, raw or {}, taggers, training, seeds, f"{place}: methods")
         )
-        if not runs:
+        if not runs and scorecard.gold is None:
             known = ", ".join(sorted(methods.METHODS))
             raise UserError(f"{place}: methods: is empty; allowed: one or more of {known}")
         epochs = _distinct(sections.trajectory_epochs, f"{place}: trajectory_epochs")
@@ -151,12 +156,13 @@ class Study:
             _check_run(run, benchmark, reference, epochs, place)
         if evaluation.tagger is not None and evaluation.tagger not in taggers:
             raise unknown("tagger", evaluation.tagger, f"{place}: evaluation.tagger", taggers)
-        return cls(
+        study = cls(
             name=sections.study,
             benchmark=benchmark,
             model=ModelSettings.parse(sections.model, f"{place}: model"),
             finetune=FinetuneSettings.parse(sections.finetune, f"{place}: finetune"),
             taggers=taggers,
+            tagging=scorecard,
             runs=runs,
             reference=reference,
             evaluation=evaluation,
@@ -164,6 +170,8 @@ class Study:
             machine=MachineSettings.parse(sections.machine, f"{place}: machine"),
             trajectory_epochs=tuple(sorted(epochs)),
         )
+        check_models(taggers, "retain" in study.checkpoints, f"{place}: taggers")
+        return study
 
     @cached_property
     def checkpoints(self) -> dict[str, str | None]:
@@ -185,7 +193,7 @@ class Study:
         return text_digest(canonical_json(self.evaluation.model_part))
 
     @cached_property
-    def evaluation_tagger(self) -> Part | None:
+    def evaluation_tagger(self) -> TaggerPart | None:
         """Whose spans tell the initiating tokens in the evaluation and are shown in the report."""
         if self.evaluation.tagger is not None:
             return self.taggers[self.evaluation.tagger]
@@ -198,6 +206,7 @@ class Study:
             "benchmark": {"name": self.benchmark.name, **self.benchmark.values},
             "model": {**self.model.model_dump(mode="json"), "key": self.model_key},
             "finetune": self.finetune.model_dump(mode="json"),
+            "taggers": {label: tagger.description() for label, tagger in self.taggers.items()},
             "evaluation": self.evaluation.model_dump(mode="json"),
             "selection": {"note": self.report.selection} if self.report.selection else None,
             "generations": self.report.generations,
@@ -215,20 +224,13 @@ def _benchmark(raw: Mapping[str, Any], place: str) -> Part:
     if "name" not in values:
         raise UserError(f"{place}: name is missing; allowed: {', '.join(sorted(benchmarks.BENCHMARKS))}")
     name = values.pop("name")
-    return Part(name, name, benchmarks.load(name, f"{place}.name").Settings.parse(values, place))
-
-
-def _tagger(label: str, raw: Mapping[str, Any], place: str) -> Part:
-    values = dict(raw)
-    name = values.pop("name", label)
-    where = f"{place}.{_named(label, place)}"
-    return Part(label, name, tagging.load(name, f"{where}.name").Settings.parse(values, where))
+    return Part(name, benchmarks.load(name, f"{place}.name").Settings.parse(values, place))
 
 
 def _expand(
     label: str,
     raw: Mapping[str, Any],
-    taggers: Mapping[str, Part],
+    taggers: Mapping[str, TaggerPart],
     training: TrainingSettings,
     seeds: list[int],
     place: str,
@@ -253,24 +255,10 @@ def _expand(
         shared = {key: value for key, value in chosen.items() if key in TrainingSettings.model_fields}
         settings = settings_class.parse(own, where)
         trained = TrainingSettings.parse(training.model_dump() | shared, where)
-        tagger = _choose_tagger(settings, chosen.get("tagger"), taggers, where)
+        tagger = choose_tagger(settings.localized, chosen.get("tagger"), taggers, where)
         several = {key: value for key, value in varied.items() if len(lists[key]) > 1}
         for seed in seeds:
             yield Run(label, name, settings, trained, tagger, seed, several)
-
-
-def _choose_tagger(settings: MethodSettings, label: Any, taggers: Mapping[str, Part], where: str) -> Part | None:
-    if not settings.localized:
-        if label is not None:
-            raise UserError(f"{where}.tagger: {label!r} is given, but the method reads no spans; allowed: no tagger")
-        return None
-    if label is None and len(taggers) == 1:
-        return next(iter(taggers.values()))
-    if label is None:
-        raise UserError(f"{where}.tagger: is missing; allowed: {', '.join(taggers) or 'none, taggers is empty'}")
-    if label not in taggers:
-        raise unknown("tagger", label, f"{where}.tagger", taggers)
-    return taggers[label]
 
 
 def _check_run(run: Run, benchmark: Part, reference: ReferenceSettings, epochs: list[int], place: str) -> None:

@@ -164,3 +164,51 @@ def test_a_published_log_is_aggregated_without_a_model(shared, tmp_path, capsys)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["forget_quality"] == pytest.approx(5.86730162802883e-14, rel=1e-9)
     assert summary["model_utility"] == pytest.approx(0.6275553508047139, abs=1e-9)
+
+
+def test_tags_are_combined_and_scored_as_the_documentation_says(tmp_path, capsys):
+    examples, gold, rules, noisy, both = (
+        tmp_path / f"{name}.parquet" for name in ("e", "g", "rules", "noisy", "both")
+    )
+    run(capsys, "benchmark", "--name", "demo", "--set", "people=8", "--set", "forget_people=1", "--out", examples,
+        "--gold-out", gold)  # fmt: skip
+    tag = ("tag", "--examples", examples)
+    assert run(capsys, *tag, "--tagger", "spacy", "--out", rules) == (0, "")
+    mistakes = ("--set", "precision=0.8", "--set", "recall=0.5")
+    assert run(capsys, *tag, "--tagger", "noisy", "--gold", gold, *mistakes, "--out", noisy) == (0, "")
+    assert run(capsys, *tag, "--tagger", "union", "--inputs", rules, noisy, "--out", both) == (0, "")
+    recall = {}
+    for spans in (rules, noisy, both):
+        capsys.readouterr()
+        assert (
+            cli.main(
+                ["score-tags", "--predicted", str(spans), "--gold", str(gold), "--examples", str(examples), "--json"]
+            )
+            == 0
+        )
+        recall[spans] = json.loads(capsys.readouterr().out)["units"]["character"]["recall"]
+    assert recall[both] >= max(recall[rules], recall[noisy])
+    assert recall[noisy] == pytest.approx(0.5, abs=0.1)
+
+
+def test_what_a_tagger_lacks_is_one_line(tmp_path, capsys):
+    examples, gold = tmp_path / "e.parquet", tmp_path / "g.parquet"
+    few = ("--set", "people=8", "--set", "forget_people=1")
+    run(capsys, "benchmark", "--name", "demo", *few, "--out", examples, "--gold-out", gold)
+    tag = ("tag", "--examples", examples, "--out", tmp_path / "t.parquet", "--tagger")
+    for name, what in (
+        ("surprisal", "reads the model"),
+        ("union", "0 spans tables are given to combine"),
+        ("noisy", "precision: is missing"),
+        ("annotations", "no gold spans were given"),
+    ):
+        status, error = run(capsys, *tag, name)
+        assert status == 1
+        assert error.count("\n") == 1
+        assert what in error
+    status, error = run(capsys, "train-tagger", "--tagger", "spacy", "--examples", examples, "--out", tmp_path / "f")
+    assert (status, error) == (
+        1,
+        "palu: error: --tagger: 'spacy' is not trained; allowed: one that is, such as 'trained'\n",
+    )
+    assert not (tmp_path / "t.parquet").exists()

@@ -20,7 +20,7 @@ ALLOWED = {
     "study": SETTINGS,
     "models": set(),
     "benchmarks": set(),
-    "tagging": {"models", "tokens"},
+    "tagging": {"models", "tokens", "heads"},
     "tokens": {"models"},
     "heads": set(),
     "reference": {"models", "tokens", "heads"},
@@ -71,7 +71,9 @@ def test_a_room_imports_only_what_the_plan_allows(path):
         assert parts[0] not in FORBIDDEN_LIBRARIES.get(room, set()), f"{path.relative_to(PACKAGE)} imports {name}"
 
 
-@pytest.mark.parametrize("room", ["study", "tables", "methods.palu", "reporting.page", "cli"])
+@pytest.mark.parametrize(
+    "room", ["study", "tables", "methods.palu", "reporting.page", "reporting.scorecard", "tagging.scoring", "cli"]
+)
 def test_importing_a_light_room_loads_no_heavy_library(room):
     script = (
         f"import sys, palu.{room}; "

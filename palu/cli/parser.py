@@ -9,6 +9,7 @@ from typing import Any
 from palu import __version__
 from palu.cli import stages
 from palu.methods import METHODS
+from palu.tagging import TAGGERS
 
 # The parts whose rows are to be forgotten; `palu.tables`, which loads Arrow, has the same
 FORGET = "forget,validation"
@@ -25,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"palu {__version__}")
     command = partial(_add_command, top.add_subparsers(title="stages", metavar="STAGE", required=True))
     _add_data_and_reference(command)
+    _add_tagging(command)
     _add_training(command)
     _add_evaluation(command)
     return top
@@ -49,10 +51,6 @@ def _add_data_and_reference(command: Command) -> None:
     one = command(stages.fetch, "link a checkpoint from the hub or a local folder", "out")
     one.add_argument("--checkpoint", required=True, help="hub id or local folder")
     one.add_argument("--revision", help="commit, tag or branch on the hub")
-    one = command(stages.tag, "mark the sensitive characters of replies", "examples", "out", optional=["gold"])
-    one.add_argument("--tagger", required=True, help="a tagger: annotations, spacy")
-    one.add_argument("--parts", help=f"parts of the examples to tag, with commas (default: of {FORGET} those held)")
-    one.add_argument("--processes", type=int, default=1)
     one = command(stages.reference, "cache the frozen model's states at reply tokens", "model", "examples", "out")
     one.add_argument("--parts", default=FORGET, help=f"parts of the examples, with commas (default: {FORGET})")
     one.add_argument("--layer", type=int, help="keep the states after this block, 0 = the first (default: the last)")
@@ -63,6 +61,33 @@ def _add_data_and_reference(command: Command) -> None:
     one.add_argument("--count", type=int, required=True, help="refusals for each row")
     one = command(stages.topk, "index the frozen model's best tokens", "model", "states", "examples", "spans", "out")
     one.add_argument("--top-k", type=int, required=True)
+
+
+def _add_tagging(command: Command) -> None:
+    one = command(
+        stages.tag,
+        "mark the sensitive characters of replies",
+        *("examples", "out"),
+        optional=["gold", "model", "states", "other-states", "trained"],
+    )
+    one.add_argument("--tagger", required=True, help=f"a tagger: {', '.join(TAGGERS)}")
+    one.add_argument("--parts", help=f"parts of the examples to tag, with commas (default: of {FORGET} those held)")
+    one.add_argument("--processes", type=int, default=1)
+    one.add_argument("--inputs", type=Path, nargs="+", default=[], metavar="PATH", help="spans tables to combine")
+    one.add_argument("--model-settings", metavar="YAML", help="template and length limit: a study's section `model`")
+    one = command(stages.train_tagger, "fit a tagger on annotated replies", "examples", "out", optional=["gold"])
+    one.add_argument("--tagger", required=True, help="a tagger that is trained: trained")
+    one.add_argument("--parts", help="parts of the examples to learn from, with commas (default: all)")
+    one = command(
+        stages.score_tags,
+        "print how well spans agree with gold ones",
+        *("predicted", "gold"),
+        optional=["examples", "tokenizer"],
+    )
+    one.add_argument("--json", action="store_true", help="print one JSON object")
+    one.add_argument("--out", type=Path, metavar="PATH", help="write the JSON object to a file and print nothing")
+    one = command(stages.score_taggers, "write the scorecard of a study's taggers", "out")
+    one.add_argument("--index", required=True, metavar="YAML", help="where the scores lie, as the workflow writes it")
 
 
 def _add_training(command: Command) -> None:

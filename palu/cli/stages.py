@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import sys
+from contextlib import redirect_stdout
 
 from palu.cli.values import assignments, machine_values, merged, read_mapping
 from palu.evaluation.settings import EvaluationSettings, FluencySettings
@@ -44,8 +46,48 @@ def tag(options: argparse.Namespace) -> None:
     from palu import tagging
 
     settings = tagging.load(options.tagger, "--tagger").Settings.parse(merged(options), f"tagger {options.tagger}")
+    model = ModelSettings.parse(read_mapping(options.model_settings, "--model-settings"), "model")
+    resources = tagging.Resources(
+        gold_path=options.gold,
+        processes=options.processes,
+        model_path=options.model,
+        states_path=options.states,
+        other_states_path=options.other_states,
+        trained_path=options.trained,
+        template=model,
+        max_length=model.max_length,
+        inputs=tuple(options.inputs),
+    )
     parts = options.parts.split(",") if options.parts else None
-    tagging.tag(options.tagger, settings, options.examples, options.gold, options.out, parts, options.processes)
+    tagging.tag(options.tagger, settings, options.examples, resources, options.out, parts)
+
+
+def train_tagger(options: argparse.Namespace) -> None:
+    from palu.tagging.fitting import fit
+
+    parts = options.parts.split(",") if options.parts else None
+    fit(options.tagger, merged(options), options.examples, options.gold, options.out, parts)
+
+
+def score_tags(options: argparse.Namespace) -> None:
+    from palu import models
+    from palu.files import write_json
+    from palu.reporting.scorecard import score_text
+    from palu.tagging.scoring import score_tags as run
+
+    tokenizer = models.load_tokenizer(options.tokenizer) if options.tokenizer else None
+    with redirect_stdout(sys.stderr):
+        scores = run(options.predicted, options.gold, options.examples, tokenizer)
+    if options.out:
+        write_json(options.out, scores)
+    else:
+        print(json.dumps(scores) if options.json else score_text(scores))
+
+
+def score_taggers(options: argparse.Namespace) -> None:
+    from palu.reporting.scorecard import write_scorecard
+
+    write_scorecard(read_mapping(options.index, "--index"), options.out)
 
 
 def reference(options: argparse.Namespace) -> None:

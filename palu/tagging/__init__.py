@@ -5,59 +5,61 @@ which yields rows of the spans table without the tagger's name.
 """
 
 import importlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import io
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from palu.errors import UserError
-from palu.files import canonical_json, text_digest
-from palu.settings import Settings, unknown
+from palu.files import canonical_json, text_digest, write_json
+from palu.settings import unknown
+from palu.tagging.base import FALLBACK, Resources, Tagger, TaggerSettings, fallback_span
+from palu.tagging.merging import merge
+
+__all__ = ["TAGGERS", "Coverage", "Resources", "Tagger", "TaggerSettings", "load", "merge", "original_rows", "tag"]
 
 TAGGERS = {
     "annotations": "palu.tagging.annotations",
+    "classifier": "palu.tagging.classifier",
+    "entropy": "palu.tagging.entropy",
+    "fill_mask": "palu.tagging.fill_mask",
+    "intersection": "palu.tagging.intersection",
+    "noisy": "palu.tagging.noisy",
+    "novelty": "palu.tagging.novelty",
+    "presidio": "palu.tagging.presidio",
     "spacy": "palu.tagging.spacy",
+    "surprisal": "palu.tagging.surprisal",
+    "trained": "palu.tagging.trained",
+    "union": "palu.tagging.union",
 }
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a tagger may use besides the examples.
-
-    examples_digest: names the examples table, which a spans table states that it is of. gold_path: the benchmark's
-    own spans table. processes: worker processes, which change nothing in the result.
-    """
-
-    examples_digest: str
-    gold_path: Path | None = None
-    processes: int = 1
-
-
-class Tagger(Protocol):
-    """The surface of a module in `palu.tagging`."""
-
-    Settings: type[Settings]
-
-    def spans(
-        self, examples: Sequence[Mapping[str, Any]], settings: Any, resources: Resources
-    ) -> Iterable[dict[str, Any]]:
-        """Spans of `examples`: dicts of example_id, char_start, char_end, label and, optionally, score."""
+# A tagger that takes longer than this, with the loading of its libraries, is not run a second time to be timed.
+LONG_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of the examples a tagger marked; `str` of it is the line for a log."""
+    """How much of the examples a tagger marked; `str` of it is the line for a log.
+
+    rows_without_span: those in which the tagger itself found nothing; fallback_rows: how many of these the fallback
+    served, whose spans are counted in the other numbers.
+    """
 
     rows: int
     rows_without_span: int
+    fallback_rows: int
     spans: int
     marked_characters: int
     characters: int
 
     def __str__(self) -> str:
         share = self.marked_characters / self.characters
+        served = f" ({self.fallback_rows} served by the fallback)" if self.fallback_rows else ""
         return (
-            f"{self.rows} rows, {self.rows_without_span} of them without any span; {self.spans} spans "
+            f"{self.rows} rows, {self.rows_without_span} of them without any span{served}; {self.spans} spans "
             f"over {share:.1%} of {self.characters} characters"
         )
 
@@ -71,46 +73,73 @@ def load(name: str, place: str = "tagger") -> Tagger:
 
 def tag(
     name: str,
-    settings: Settings,
+    settings: TaggerSettings,
     examples_path: Path,
-    gold_path: Path | None,
+    resources: Resources | None,
     out: Path,
     parts: Sequence[str] | None = None,
-    processes: int = 1,
 ) -> Coverage:
     """Tag the original replies of `parts` and write the spans table `out`; prints and returns the coverage.
 
-    parts: default: those of `tables.FORGET_PARTS` that the examples hold.
+    Beside `out` stands a JSON file of the same name with the coverage and the seconds that the tagging took.
+    resources: without the digest of the examples, which is taken here. parts: default: those of
+    `tables.FORGET_PARTS` that the examples hold.
     Raises UserError for parts without a row, for a span that is empty, outside its reply or of no example, and
     where no reply has any span.
     """
     from palu import tables  # Arrow takes half a second to load, and studies import this module for `load` alone
 
     tagger = load(name)
-    examples = _original_rows(examples_path, parts)
-    examples_digest = tables.content_digest(examples_path)
-    found = tagger.spans(examples, settings, Resources(examples_digest, gold_path, processes))
-    rows = [row | {"tagger": name} for row in merge(_checked(found, examples, name))]
+    parts, examples = original_rows(examples_path, parts)
+    resources = replace(resources or Resources(), examples_digest=tables.content_digest(examples_path))
+
+    def run() -> list[dict[str, Any]]:
+        return merge(_checked(tagger.spans(examples, settings, resources), examples, name))
+
+    own, seconds = _timed(run)
+    served = list(_fallbacks(examples, own, settings.fallback))
+    rows = [row | {"tagger": name} for row in (*own, *served)]
     if not rows:
         raise UserError(f"tagger {name!r}: found nothing sensitive in the {len(examples)} replies of {examples_path}")
     provenance = {
         "tagger": name,
         "settings": text_digest(canonical_json(settings.model_dump(mode="json"))),
-        "examples": examples_digest,
+        "examples": resources.examples_digest,
+        "parts": ",".join(parts),
     }
-    tables.write(out, "spans", rows, provenance)
     coverage = Coverage(
         rows=len(examples),
-        rows_without_span=len(examples) - len({row["example_id"] for row in rows}),
+        rows_without_span=len(examples) - len({row["example_id"] for row in own}),
+        fallback_rows=len(served),
         spans=len(rows),
         marked_characters=sum(row["char_end"] - row["char_start"] for row in rows),
         characters=sum(len(example["reply"]) for example in examples),
     )
+    tables.write(out, "spans", rows, provenance)
+    write_json(out.with_suffix(".json"), asdict(coverage) | {"tagger": name, "seconds": seconds})
     print(f"{name}: {coverage}")
     return coverage
 
 
-def _original_rows(examples_path: Path, parts: Sequence[str] | None) -> list[dict[str, Any]]:
+def _timed(run: Callable[[], list[dict[str, Any]]]) -> tuple[list[dict[str, Any]], float]:
+    """What `run` gives, and its seconds: where it is short, of a second time, when all libraries are loaded."""
+    found: list[dict[str, Any]] = []
+    seconds = math.inf
+    for _ in range(2):
+        with redirect_stdout(io.StringIO()) if found else nullcontext():
+            started = time.perf_counter()
+            found = run()
+            seconds = min(seconds, time.perf_counter() - started)
+        if seconds > LONG_SECONDS:
+            break
+    return found, seconds
+
+
+def original_rows(examples_path: Path, parts: Sequence[str] | None) -> tuple[list[str], list[dict[str, Any]]]:
+    """The parts, and their rows that models are trained on; none = those of `tables.FORGET_PARTS` that are held.
+
+    Raises UserError for a part without a row, and where no reply is left.
+    """
     from palu import tables
 
     rows = tables.rows(examples_path, "examples")
@@ -125,7 +154,19 @@ def _original_rows(examples_path: Path, parts: Sequence[str] | None) -> list[dic
     chosen = [row for row in rows if row["part"] in parts and tables.is_training_row(row)]
     if not any(row["reply"] for row in chosen):
         raise UserError(f"{examples_path}: no original reply in the parts {', '.join(parts)}: nothing to tag")
-    return chosen
+    return list(parts), chosen
+
+
+def _fallbacks(
+    examples: Sequence[Mapping[str, Any]], spans: Iterable[Mapping[str, Any]], fallback: str
+) -> Iterator[dict[str, Any]]:
+    served = {span["example_id"] for span in spans}
+    for example in examples:
+        found = fallback_span(example["reply"], fallback) if example["example_id"] not in served else None
+        if found is not None:
+            start, end = found
+            place = {"example_id": example["example_id"], "char_start": start, "char_end": end}
+            yield place | {"label": FALLBACK, "score": None}
 
 
 def _checked(
@@ -140,28 +181,3 @@ def _checked(
         if not 0 <= start < end <= length:
             raise UserError(f"{place}: {start}..{end} lies outside its reply; allowed: 0 <= start < end <= {length}")
         yield {"score": None, **span}
-
-
-def merge(spans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Spans in order of example (as first met) and start, those that overlap joined: the longest names the whole.
-
-    Spans that only touch stay two: they differ in label, and become one run of tokens all the same.
-    """
-    by_example: dict[str, list[dict[str, Any]]] = {}
-    for span in spans:
-        by_example.setdefault(span["example_id"], []).append(span)
-    merged: list[dict[str, Any]] = []
-    for own in by_example.values():
-        groups: list[list[dict[str, Any]]] = []
-        reach = -1
-        for span in sorted(own, key=lambda span: (span["char_start"], span["char_end"])):
-            if span["char_start"] < reach:
-                groups[-1].append(span)
-            else:
-                groups.append([span])
-            reach = max(reach, span["char_end"])
-        for group in groups:
-            longest = max(group, key=lambda span: span["char_end"] - span["char_start"])
-            end = max(span["char_end"] for span in group)
-            merged.append(longest | {"char_start": group[0]["char_start"], "char_end": end})
-    return merged

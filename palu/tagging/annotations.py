@@ -23,20 +23,24 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from palu.errors import UserError
-from palu.settings import Settings as BaseSettings
+from palu.tagging.base import TaggerSettings
 
 if TYPE_CHECKING:
-    from palu.tagging import Resources
+    from palu.tagging.base import Resources
 
 UNLABELLED = "annotation"
 # Key -> its other name in files of the field
 ALIASES = {"prompt": "question", "reply": "answer"}
 
 
-class Settings(BaseSettings):
+class Settings(TaggerSettings):
     """path: a JSONL or Parquet file of annotations; none = the benchmark's gold spans."""
 
     path: str | None = Field(default=None, min_length=1)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.path,) if self.path else ()
 
 
 @dataclass(frozen=True)
@@ -59,54 +63,72 @@ class Record:
 
 
 def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: Resources) -> Iterator[dict[str, Any]]:
-    """The annotated spans of `examples`. Prints how many examples have no record, and how many records no example.
+    """The annotated spans of `examples`; prints and raises what `annotated` does."""
+    for example_id, marked in annotated(examples, settings.path, resources).items():
+        yield from ({"example_id": example_id, **span} for span in marked)
 
+
+def annotated(
+    examples: Sequence[Mapping[str, Any]], annotations: str | None, resources: Resources
+) -> dict[str, list[dict[str, Any]]]:
+    """example_id -> its spans (char_start, char_end, label, score), for each of `examples` that somebody looked at.
+
+    annotations: a file's path; None = the benchmark's gold spans. A file of records says itself which replies were
+    looked at. A spans table does not: they are the rows of the parts that it was made of, or else of every part in
+    which it has a span. Prints how many examples have no record, and how many records no example.
     Raises UserError, naming file and line (row of a Parquet file), for a record that cannot be read, a span outside
     its reply, a span whose text is another, and for a file of which no record is of these examples.
     """
-    if settings.path is None:
+    if annotations is None:
         if resources.gold_path is None:
             raise UserError("annotations: path is not set, and no gold spans were given")
-        yield from _from_table(resources.gold_path, examples, resources.examples_digest)
-        return
-    path = Path(settings.path)
+        return _from_table(resources.gold_path, examples, resources.examples_digest)
+    path = Path(annotations)
     if _is_spans_table(path):
-        yield from _from_table(path, examples, resources.examples_digest)
-        return
+        return _from_table(path, examples, resources.examples_digest)
     by_id = {example["example_id"]: example for example in examples}
     by_text: dict[tuple[str, str], list[str]] = {}
     for example in examples:
         by_text.setdefault((example["prompt"], example["reply"]), []).append(example["example_id"])
-    covered: set[str] = set()
+    found: dict[str, list[dict[str, Any]]] = {}
     strangers = 0
     for record in _records(path):
         own = _matching(record, by_id, by_text)
         reply = by_id[own[0]]["reply"] if own else record.get("reply")
         marked = [_span(record, item, reply) for item in _span_list(record)]
-        covered.update(own)
         strangers += not own
         for example_id in own:
-            yield from ({"example_id": example_id, **span} for span in marked)
-    if not covered:
+            found.setdefault(example_id, []).extend(marked)
+    if not found:
         raise UserError(f"{path}: none of its {strangers} records is of one of the {len(examples)} examples")
-    print(f"{path}: {len(examples) - len(covered)} examples without a record, {strangers} records without an example")
+    print(f"{path}: {len(examples) - len(found)} examples without a record, {strangers} records without an example")
+    return found
 
 
-def _from_table(path: Path, examples: Sequence[Mapping[str, Any]], examples_digest: str) -> Iterator[dict[str, Any]]:
+def _from_table(
+    path: Path, examples: Sequence[Mapping[str, Any]], examples_digest: str
+) -> dict[str, list[dict[str, Any]]]:
     from palu import tables
 
-    wanted = {example["example_id"] for example in examples}
-    found = 0
+    part_of = {example["example_id"]: example["part"] for example in examples}
+    found: dict[str, list[dict[str, Any]]] = {}
     # Ids alone do not prove it: row 7 of another split has the same one
     for row in tables.rows(path, "spans", {"examples": examples_digest}):
-        if row["example_id"] in wanted:
-            found += 1
-            yield {key: row[key] for key in ("example_id", "char_start", "char_end", "label", "score")}
+        if row["example_id"] in part_of:
+            span = {key: row[key] for key in ("char_start", "char_end", "label", "score")}
+            found.setdefault(row["example_id"], []).append(span)
     if not found:
         raise UserError(
-            f"{path}: holds no span of the {len(wanted)} examples; "
+            f"{path}: holds no span of the {len(part_of)} examples; "
             "allowed: annotations.path set to a file of annotations that does"
         )
+    stated = tables.provenance(path).get("parts")
+    parts = set(stated.split(",")) if stated else {part_of[example_id] for example_id in found}
+    return {
+        example_id: found.get(example_id, [])
+        for example_id, part in part_of.items()
+        if part in parts or example_id in found
+    }
 
 
 def _is_spans_table(path: Path) -> bool:

@@ -14,13 +14,13 @@ from pydantic import Field
 
 from palu.errors import UserError
 from palu.settings import PositiveCount, unknown
-from palu.settings import Settings as BaseSettings
+from palu.tagging.base import TaggerSettings
 
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc, Token
 
-    from palu.tagging import Resources
+    from palu.tagging.base import Resources
 
 NAME, DATE, NUMBER, TERM = RULE_LABELS = ("NAME", "DATE", "NUMBER", "TERM")
 
@@ -73,7 +73,7 @@ _PATTERNS: dict[str, list[list[dict[str, Any]]]] = {
 }
 
 
-class Settings(BaseSettings):
+class Settings(TaggerSettings):
     """pipeline: name or folder of an installed spaCy pipeline; none = the rules. labels: entity labels that count;
     none = all that the pipeline has. batch_size: replies per batch."""
 

@@ -195,19 +195,21 @@ def _row(
             f"{name}: its prompt takes {reply_start} tokens, "
             f"which leaves the reply no room within max_length {max_length}"
         )
-    truncated = len(input_ids) > max_length
-    input_ids, starts, ends = input_ids[:max_length], starts[:max_length], ends[:max_length]
-
-    role = np.full(len(input_ids), COMMON, dtype=np.int8)
-    role[:reply_start] = PROMPT
     char_start = np.maximum(starts - prompt_length, 0)
     char_end = np.maximum(ends - prompt_length, 0)
     char_start[:reply_start] = char_end[:reply_start] = 0
+    char_end = _over_dropped_characters(example["reply"], char_start, char_end)
+    truncated = len(input_ids) > max_length
+    input_ids, char_start, char_end = input_ids[:max_length], char_start[:max_length], char_end[:max_length]
+
+    role = np.full(len(input_ids), COMMON, dtype=np.int8)
+    role[:reply_start] = PROMPT
     uncovered = cut = 0
     if spans:
         sensitive, found = sensitive_tokens(example["reply"], char_start, char_end, spans)
         role[sensitive] = SENSITIVE
-        kept_text_end = int(char_end.max())
+        # a tokenizer may report nothing of the white space at a reply's end, though no text is cut
+        kept_text_end = int(char_end.max()) if truncated else len(example["reply"])
         cut = sum(start >= kept_text_end for (start, _), is_found in zip(spans, found, strict=True) if not is_found)
         uncovered = int((~found).sum()) - cut
     if input_ids[-1] == end_id:
@@ -228,3 +230,20 @@ def _row(
         uncovered_spans=uncovered,
         truncated_spans=cut,
     )
+
+
+def _over_dropped_characters(reply: str, char_start: IntArray, char_end: IntArray) -> IntArray:
+    """(T,) ends moved on over the characters, but white space, that the tokenizer reports for no token.
+
+    A tokenizer that composes its text first (NFC) reports of a letter and its accent the letter alone, and one that
+    strips accents or zero-width characters reports nothing of them: they belong to the token before.
+    """
+    begun = np.bincount(char_start, minlength=len(reply) + 1) - np.bincount(char_end, minlength=len(reply) + 1)
+    uncovered = np.flatnonzero(begun.cumsum()[:-1] == 0)
+    dropped = [i for i in uncovered.tolist() if not reply[i].isspace()]
+    if not dropped:
+        return char_end
+    following = np.arange(len(reply) + 1)
+    for i in reversed(dropped):
+        following[i] = following[i + 1]
+    return np.where(char_start < char_end, following[char_end], char_end)

@@ -9,7 +9,7 @@ import pytest
 
 from palu import tables, tagging
 from palu.errors import UserError
-from palu.tagging import annotations, merge
+from palu.tagging import Resources, annotations, merge
 from palu.tagging.annotations import Settings
 
 ROWS = [
@@ -133,7 +133,7 @@ def write_gold(path, examples_path, examples_digest=None):
 def test_without_a_path_the_gold_spans_of_the_tagged_parts_are_used(examples_path, tmp_path):
     gold, out = tmp_path / "gold.parquet", tmp_path / "out.parquet"
     write_gold(gold, examples_path)
-    tagging.tag("annotations", Settings(), examples_path, gold, out, ["forget"])
+    tagging.tag("annotations", Settings(), examples_path, Resources(gold_path=gold), out, ["forget"])
     rows = tables.rows(out, "spans")
     assert places(rows) == [(ROWS[0][0], 0, 12)]
     assert (rows[0]["label"], rows[0]["tagger"]) == ("GOLD", "annotations")
@@ -143,7 +143,9 @@ def test_gold_spans_of_other_examples_are_refused(examples_path, tmp_path):
     gold = tmp_path / "gold.parquet"
     write_gold(gold, examples_path, "0123456789abcdef")
     with pytest.raises(UserError, match="made with examples '0123456789abcdef'"):
-        tagging.tag("annotations", Settings(), examples_path, gold, tmp_path / "out.parquet", ["forget"])
+        tagging.tag(
+            "annotations", Settings(), examples_path, Resources(gold_path=gold), tmp_path / "out.parquet", ["forget"]
+        )
 
 
 def test_a_benchmark_without_gold_spans_needs_a_path(examples_path, tmp_path):
@@ -152,7 +154,9 @@ def test_a_benchmark_without_gold_spans_needs_a_path(examples_path, tmp_path):
         tagging.tag("annotations", Settings(), examples_path, None, out, ["forget"])
     tables.write(tmp_path / "gold.parquet", "spans", [], {"examples": tables.content_digest(examples_path)})
     with pytest.raises(UserError, match=r"holds no span of the 3 examples; allowed: annotations\.path"):
-        tagging.tag("annotations", Settings(), examples_path, tmp_path / "gold.parquet", out, ["forget"])
+        tagging.tag(
+            "annotations", Settings(), examples_path, Resources(gold_path=tmp_path / "gold.parquet"), out, ["forget"]
+        )
 
 
 def test_only_original_replies_of_the_parts_are_tagged(examples_path, tmp_path, tag_file):
@@ -276,7 +280,7 @@ def test_without_a_wish_the_parts_to_forget_that_are_there_are_tagged(examples_p
         path, gold_path, out = (tmp_path / f"{name}.{kind}.parquet" for kind in ("rows", "gold", "out"))
         tables.write(path, "examples", rows, {})
         tables.write(gold_path, "spans", gold, {"examples": tables.content_digest(path)})
-        tagging.tag("annotations", Settings(), path, gold_path, out)
+        tagging.tag("annotations", Settings(), path, Resources(gold_path=gold_path), out)
         return {row["example_id"] for row in tables.rows(out, "spans")}
 
     assert tagged(rows, "one") == named
@@ -287,9 +291,9 @@ def test_without_a_wish_the_parts_to_forget_that_are_there_are_tagged(examples_p
 
 
 def test_unknown_taggers_and_keys_list_the_known_ones():
-    with pytest.raises(UserError, match=r"taggers\.x: unknown tagger 'gpt'; allowed: annotations, spacy"):
+    with pytest.raises(UserError, match=r"taggers\.x: unknown tagger 'gpt'; allowed: annotations, .*, spacy,"):
         tagging.load("gpt", "taggers.x")
-    with pytest.raises(UserError, match=r"unknown key 'file'.* allowed: path"):
+    with pytest.raises(UserError, match=r"unknown key 'file'.* allowed: fallback, path"):
         Settings.parse({"file": "a"}, "study: taggers.gold")
 
 

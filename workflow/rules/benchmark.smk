@@ -8,8 +8,12 @@ rule prepare_benchmark:
     conda:
         "../envs/palu.yaml"
     params:
-        settings=canonical_json(study.benchmark.values),
-        code=code_digest("palu.benchmarks", benchmarks.BENCHMARKS[study.benchmark.name]),
+        settings=lambda wildcards: canonical_json(
+            BENCHMARKS_BY_KEY[wildcards.split].values
+        ),
+        code=lambda wildcards: code_digest(
+            "palu.benchmarks", benchmarks.BENCHMARKS[wildcards.benchmark]
+        ),
     message:
         "Prepare the rows of {wildcards.benchmark} ({wildcards.split})"
     shell:

@@ -10,10 +10,11 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 
 from palu.digest import code_digest
 from palu.errors import UserError
-from palu.files import canonical_json, file_digest
+from palu.files import canonical_json, file_digest, text_digest
 from palu.study import Study
 from palu import benchmarks, methods, tagging
 from palu.evaluation import METRICS
+from palu.tagging.base import MODEL_NEEDS
 
 # Jobs run this clone's package with the Python that runs Snakemake, installed and activated or not.
 os.environ.update(
@@ -26,9 +27,15 @@ os.environ.update(
 )
 
 try:
-    study = Study.parse(
-        config, str(workflow.configfiles[-1]) if workflow.configfiles else "study"
-    )
+    place = str(workflow.configfiles[-1]) if workflow.configfiles else "study"
+    study = Study.parse(config, place)
+    # The rows that the scorecard of taggers is of: the study's own, and those that it goes on with.
+    SCORED = {study.benchmark.key: study} | {
+        name: Study.parse(
+            study.tagging.sections(name, config), f"{place}: tagging.also.{name}"
+        )
+        for name in study.tagging.also
+    }
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -36,13 +43,17 @@ SPLIT = f"results/{study.benchmark.name}/{study.benchmark.key}"
 MODEL = f"{SPLIT}/{study.model_key}"
 EXAMPLES = f"data/{study.benchmark.name}/{study.benchmark.key}.parquet"
 RUNS = {(run.method, run.key): run for run in study.runs}
-TAGGERS_BY_KEY = {tagger.key: tagger for tagger in study.taggers.values()}
+TAGGERS_BY_KEY = {
+    tagger.key: tagger for each in SCORED.values() for tagger in each.taggers.values()
+}
+BENCHMARKS_BY_KEY = {each.benchmark.key: each.benchmark for each in SCORED.values()}
 EVALUATION = f"evaluation-{study.evaluation_key}"
-EVALUATION_TAGS = (
-    f"{SPLIT}/tags/{study.evaluation_tagger.key}.parquet"
-    if study.evaluation_tagger
-    else []
-)
+# Checkpoints that taggers compare the original with, by the role that names them in a path.
+COMPARED = {
+    f"other-{text_digest(tagger.against)}": tagger.against
+    for tagger in TAGGERS_BY_KEY.values()
+    if tagger.against
+}
 # The roles that the study gives a checkpoint for are fetched; the others are trained.
 FETCHED = {role: source for role, source in study.checkpoints.items() if source}
 TRAINED = [role for role, source in study.checkpoints.items() if not source]
@@ -58,6 +69,8 @@ REFUSALS = next(
     ),
     study.reference.refusals,
 )
+# A study says with which of its taggers the others are compared, or has no scorecard.
+SCORECARD = [f"results/{study.name}/taggers.html"] if study.tagging.gold else []
 RETAIN_SCORES = (
     f"{MODEL}/retain/{EVALUATION}/scores.parquet"
     if "retain" in study.checkpoints
@@ -70,6 +83,7 @@ wildcard_constraints:
     split=r"[\w.-]+",
     model=r"[\w.-]+",
     tagger=r"[\w.-]+",
+    gold=r"[\w.-]+",
     method=r"[\w.-]+",
     settings="[0-9a-f]{8}",
     evaluation="[0-9a-f]{8}",
@@ -78,6 +92,16 @@ wildcard_constraints:
     layer=r"\d+",
     seed=r"\d+",
     role="original|retain",
+    other="retain|other-[0-9a-f]{8}",
+
+
+def tags_path(tagger, split=SPLIT, model=MODEL):
+    """Where a tagger's spans lie: with the model where they depend on it."""
+    folder = model if tagger.needs_model else split
+    return f"{folder}/tags/{tagger.key}.parquet"
+
+
+EVALUATION_TAGS = tags_path(study.evaluation_tagger) if study.evaluation_tagger else []
 
 
 def run_folder(run):
@@ -90,7 +114,7 @@ def run_files(wildcards):
     run = RUNS[wildcards.method, wildcards.settings]
     settings, reference = run.settings, f"{MODEL}/reference"
     tagger = run.tagger.key if run.tagger else ""
-    files = {"spans": f"{SPLIT}/tags/{tagger}.parquet"} if tagger else {}
+    files = {"spans": tags_path(run.tagger)} if tagger else {}
     if settings.needs & {"states", "log_probs"}:
         files["states"] = f"{reference}/states.parquet"
     if "top_k" in settings.needs:
@@ -110,10 +134,113 @@ def run_files(wildcards):
 
 def run_file_options(wildcards):
     """The same as options for the shell."""
+    return file_options(run_files(wildcards))
+
+
+def file_options(files):
+    """Option -> file, or files, as words for the shell."""
     return " ".join(
-        f"--{name.replace('_', '-')} {shlex.quote(path)}"
-        for name, path in run_files(wildcards).items()
+        f"--{name.replace('_', '-')} {shlex.join([found] if isinstance(found, str) else found)}"
+        for name, found in files.items()
     )
+
+
+def tagger_files(wildcards):
+    """What a tagger reads besides the rows: option of `palu tag` -> file, for what it asks for."""
+    tagger = TAGGERS_BY_KEY[wildcards.tagger]
+    needs, split = tagger.settings.needs, f"{wildcards.benchmark}/{wildcards.split}"
+    model = f"results/{split}/{wildcards.get('model')}"
+    other = f"other-{text_digest(tagger.against)}" if tagger.against else "retain"
+    asked = {
+        "model": f"{model}/original/model",
+        "states": f"{model}/reference/states.parquet",
+        "other_states": f"{model}/reference/log_probs.{other}.parquet",
+        "trained": f"results/{split}/taggers/{tagger.key}",
+    }
+    files = {"gold": f"data/{split}.gold.parquet"}
+    files |= {need: path for need, path in asked.items() if need in needs}
+    if tagger.of:
+        files["inputs"] = [
+            tags_path(part, f"results/{split}", model) for part in tagger.of
+        ]
+    return files
+
+
+def tagger_file_options(wildcards):
+    """The same as options for the shell."""
+    return file_options(tagger_files(wildcards))
+
+
+def tagger_model_options(wildcards):
+    """How the model encodes the rows, for a tagger that reads what it said of them."""
+    reads_model = TAGGERS_BY_KEY[wildcards.tagger].settings.needs & MODEL_NEEDS
+    values = canonical_json(study.model.model_dump(mode="json"))
+    return optional("--model-settings", values if reads_model else "")
+
+
+def annotation_files(wildcards):
+    """The user's own files that a tagger reads; one that is trained has read them by the time it tags."""
+    settings = TAGGERS_BY_KEY[wildcards.tagger].settings
+    return [] if "trained" in settings.needs else list(settings.files)
+
+
+def gold_file(wildcards):
+    """What a tagger is scored against: the user's annotations, which tell what was looked at, or the benchmark's."""
+    benchmark, split = wildcards.folder.split("/")[:2]
+    path = TAGGERS_BY_KEY[wildcards.gold].values["path"]
+    return path or f"data/{benchmark}/{split}.gold.parquet"
+
+
+def scored_examples(wildcards):
+    """The rows whose tags are scored."""
+    benchmark, split = wildcards.folder.split("/")[:2]
+    return f"data/{benchmark}/{split}.parquet"
+
+
+def missing_file(scored):
+    """Why rows that the scorecard goes on with are left out: the first of their annotations that is not there."""
+    files = (path for part in scored.taggers.values() for path in part.settings.files)
+    lacking = next((path for path in files if not Path(path).is_file()), None)
+    return f"{lacking}: no such file" if lacking and scored is not study else None
+
+
+def scorecard_index():
+    """What the scorecard is told: of each set of rows, where each tagger's scores lie, or why there are none."""
+    return {
+        "study": study.name,
+        "gold": study.tagging.gold,
+        "sets": [
+            {
+                "name": each.benchmark.name if each is study else name,
+                "benchmark": {"name": each.benchmark.name, **each.benchmark.values},
+                "skipped": missing_file(each),
+                "taggers": scorecard_entries(each),
+            }
+            for name, each in SCORED.items()
+        ],
+    }
+
+
+def scorecard_entries(scored):
+    """Each tagger of one set of rows but the gold one: what it is, and its files."""
+    if scored.tagging.gold is None or missing_file(scored):
+        return []
+    split = f"results/{scored.benchmark.name}/{scored.benchmark.key}"
+    gold = scored.taggers[scored.tagging.gold]
+    entries = []
+    for part in scored.taggers.values():
+        tags = Path(tags_path(part, split, f"{split}/{scored.model_key}"))
+        entries.append(
+            {
+                "label": part.label,
+                "name": part.name,
+                "settings": part.chosen,
+                "of": [other.label for other in part.of],
+                "facts": str(tags.with_suffix(".json")),
+                "scores": str(tags.parent / "scores" / gold.key / f"{part.key}.json"),
+            }
+        )
+    return [entry for entry in entries if entry["label"] != scored.tagging.gold]
 
 
 def retain_scores(wildcards):
@@ -162,10 +289,7 @@ def evaluation_folders():
 
 def report_index():
     """What the report is told: where each model's evaluation lies, and what each run was made with."""
-    spans = {
-        label: f"{SPLIT}/tags/{tagger.key}.parquet"
-        for label, tagger in study.taggers.items()
-    }
+    spans = {label: tags_path(tagger) for label, tagger in study.taggers.items()}
     return study.description() | {
         "examples": EXAMPLES,
         "spans": spans,

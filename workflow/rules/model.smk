@@ -5,12 +5,14 @@ rule fetch_model:
     log:
         "logs/{benchmark}/{split}/{model}/fetch_{role}.log",
     wildcard_constraints:
-        role="|".join(FETCHED) or "none",
+        role="|".join([*FETCHED, *COMPARED]) or "none",
     conda:
         "../envs/palu.yaml"
     params:
-        source=lambda wildcards: FETCHED.get(wildcards.role, ""),
-        revision=optional("--revision", study.model.revision),
+        source=lambda wildcards: (FETCHED | COMPARED).get(wildcards.role, ""),
+        revision=lambda wildcards: optional(
+            "--revision", study.model.revision if wildcards.role in FETCHED else None
+        ),
         code=code_digest("palu.models"),
     message:
         "Fetch the {wildcards.role} model {params.source}"

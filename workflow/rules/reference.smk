@@ -116,13 +116,37 @@ rule cache_alternates:
         " --parts alternate --log-probs-only --out {output} > {log} 2>&1"
 
 
+rule cache_other_log_probs:
+    """Another model's log-probability of every reply token of the forget set, for a tagger that compares the two."""
+    input:
+        model="results/{benchmark}/{split}/{model}/{other}/model",
+        examples="data/{benchmark}/{split}.parquet",
+    output:
+        "results/{benchmark}/{split}/{model}/reference/log_probs.{other}.parquet",
+    log:
+        "logs/{benchmark}/{split}/{model}/cache_log_probs_{other}.log",
+    benchmark:
+        "logs/{benchmark}/{split}/{model}/cache_log_probs_{other}.benchmark.tsv"
+    conda:
+        "../envs/palu.yaml"
+    threads: 1
+    params:
+        model=canonical_json(study.model.model_dump(mode="json")),
+        code=code_digest("palu.reference.states"),
+    message:
+        "Cache the log-probabilities of the model {wildcards.other}"
+    shell:
+        "python -m palu reference --model {input.model} --settings {params.model:q} --examples {input.examples}"
+        " --log-probs-only --out {output} > {log} 2>&1"
+
+
 rule index_top_k:
     """The frozen reference's best vocabulary indices at the sensitive positions, best first."""
     input:
         states="results/{benchmark}/{split}/{model}/reference/states.parquet",
         model="results/{benchmark}/{split}/{model}/original/model",
         examples="data/{benchmark}/{split}.parquet",
-        spans="results/{benchmark}/{split}/tags/{tagger}.parquet",
+        spans=lambda wildcards: tags_path(TAGGERS_BY_KEY[wildcards.tagger]),
     output:
         "results/{benchmark}/{split}/{model}/reference/{tagger}.topk.parquet",
     log:

@@ -17,9 +17,7 @@ rule report_study:
     input:
         index="results/{study}/study.json",
         examples=EXAMPLES,
-        spans=[
-            f"{SPLIT}/tags/{tagger.key}.parquet" for tagger in study.taggers.values()
-        ],
+        spans=[tags_path(tagger) for tagger in study.taggers.values()],
         evaluations=expand(
             "{folder}/{evaluation}/{table}",
             folder=evaluation_folders(),

@@ -1,0 +1,138 @@
+"""Spans from a word classifier that was fitted to annotated replies: `palu train-tagger` fits it, `palu tag` uses it.
+
+It needs no pretrained weights: a few hundred annotated replies and a minute are enough. With folds, every group
+(author, person) is tagged by a model that saw no reply of it, so that spans, and what is measured with them, hold for
+people that the tagger never met. The folder holds plain numbers and text: loading it runs no code.
+
+    {"annotations": "spans.jsonl", "folds": 5}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from palu.errors import UserError
+from palu.settings import Count, PositiveCount, PositiveNumber
+from palu.spans import Span
+from palu.tagging.base import Resources, TaggerSettings
+
+LABEL = "sensitive"
+# Replies whose probabilities are computed together
+_BATCH = 256
+
+
+class Settings(TaggerSettings):
+    """annotations: a file of annotations (see the tagger `annotations`) to learn from; none = the benchmark's gold
+    spans. folds: how many models, each of which tags the groups that it did not see; none = one model of all groups,
+    which is for replies that nobody annotated. threshold: the probability from which on a word is sensitive; none =
+    chosen by the character F1 on groups that were left out. penalty: of the squared weights. iterations: at most, of
+    the optimiser. hidden_words: the share of words whose spelling is hidden in a second copy of each reply, so that
+    words that no reply had are less often taken for a fact. seed: of the folds and of what is hidden."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"gold", "trained"})
+
+    annotations: str | None = Field(default=None, min_length=1)
+    folds: Annotated[int, Field(ge=2)] | None = None
+    threshold: Annotated[PositiveNumber, Field(lt=1)] | None = None
+    penalty: PositiveNumber = 1.0
+    iterations: PositiveCount = 60
+    hidden_words: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    seed: Count = 0
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.annotations,) if self.annotations else ()
+
+
+def train(
+    examples: Sequence[Mapping[str, Any]],
+    spans: Mapping[str, Sequence[Span]],
+    settings: Settings,
+    out_folder: Path,
+) -> None:
+    """Fit the tagger to `examples`, all of them annotated, and write `out_folder`; prints what it learned from.
+
+    spans: example_id -> its spans; an example without any has nothing sensitive. The same examples in another order
+    give the same bytes.
+    Raises UserError where there is no example, no span, or fewer groups than folds.
+    """
+    from palu.tagging import learned_folder
+    from palu.tagging.learning import Corpus, Fitting, folds_of
+
+    ordered = sorted(examples, key=lambda example: str(example["example_id"]))
+    apart = [_apart(spans.get(example["example_id"], ())) for example in ordered]
+    if not any(apart):
+        raise UserError(f"tagger 'trained': no span in the {len(ordered)} annotated replies: nothing to learn")
+    fitting = Fitting(settings.penalty, settings.iterations, settings.hidden_words, settings.seed)
+    corpus = Corpus(ordered, apart, fitting)
+    groups = sorted(set(corpus.groups))
+    folds: dict[str, int] = {}
+    if settings.folds is not None:
+        if len(groups) < settings.folds:
+            raise UserError(
+                f"tagger 'trained': folds: {settings.folds} are more than the {len(groups)} groups of the "
+                f"annotated replies; allowed: 2..{len(groups)}, or null"
+            )
+        folds = folds_of(groups, settings.folds, settings.seed)
+    everything = range(len(corpus.replies))
+    models = [corpus.fit(everything, settings.threshold)]
+    for fold in range(settings.folds or 0):
+        seen = [index for index in everything if folds[corpus.groups[index]] != fold]
+        models.append(corpus.fit(seen, settings.threshold))
+    learned_folder.save(out_folder, models[0], models[1:], folds)
+    print(
+        f"trained on {len(ordered)} replies of {len(groups)} groups, {sum(map(len, apart))} spans; a word is "
+        f"sensitive from {', '.join(f'{model.threshold:.2f}' for model in models)} on"
+    )
+
+
+def spans(
+    examples: Sequence[Mapping[str, Any]],
+    settings: Settings,  # noqa: ARG001 every tagger has the same arguments
+    resources: Resources,
+) -> Iterator[dict[str, Any]]:
+    """The spans of `examples`, each by the model that did not see its group, or by that of all for other groups.
+
+    Raises UserError where no folder is given or it is not one of this tagger.
+    """
+    from palu.tagging import learned_folder
+    from palu.tagging.learning import pieces, sensitive
+
+    if resources.trained_path is None:
+        raise UserError("trained: no folder of a trained tagger was given; to make one: palu train-tagger")
+    whole, by_fold, folds = learned_folder.load(resources.trained_path)
+    models = [whole, *by_fold]
+    by_model: dict[int, list[Mapping[str, Any]]] = {}
+    for example in examples:
+        by_model.setdefault(1 + folds.get(example["group"], -1), []).append(example)
+    for number, own in sorted(by_model.items()):
+        model = models[number]
+        for start in range(0, len(own), _BATCH):
+            cut = [
+                (row, piece) for row in own[start : start + _BATCH] for piece in pieces(row["prompt"], row["reply"])
+            ]
+            found = model.probabilities([piece for _, piece in cut])
+            for (example, piece), probabilities in zip(cut, found, strict=True):
+                for char_start, char_end, score in sensitive(piece.words, probabilities, model.threshold):
+                    yield {
+                        "example_id": example["example_id"],
+                        "char_start": char_start,
+                        "char_end": char_end,
+                        "label": LABEL,
+                        "score": score,
+                    }
+
+
+def _apart(spans: Sequence[Span]) -> list[Span]:
+    """The spans in order, those that overlap joined."""
+    joined: list[Span] = []
+    for start, end in sorted(spans):
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
