@@ -50,7 +50,8 @@ class SelectionEntry(_Told):
 class Index(_Told):
     """What the report is told. Paths are relative to the working directory.
 
-    spans: tagger -> spans table; display_tagger: whose spans the page shows. generations: how many items are
+    spans: tagger -> spans table, beside which a JSON file of the same name tells its coverage; taggers: tagger -> its
+    settings; display_tagger: whose spans the page shows. generations: how many items are
     shown unfolded. evaluation: the evaluation's settings, of which `first_n` tells the initiating tokens.
     commands: shell lines that make the study anew.
     """
@@ -60,6 +61,7 @@ class Index(_Told):
     model: dict[str, Any]
     examples: str
     spans: dict[str, str] = Field(default_factory=dict)
+    taggers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     display_tagger: str | None = None
     original: EvaluatedModel
     retain: EvaluatedModel | None = None

@@ -20,6 +20,7 @@ from palu.reporting.inert import visible
 from palu.reporting.initiating import Initiating, initiating
 from palu.reporting.quality import P_VALUE, STATISTIC, Qualities, qualities
 from palu.reporting.spreadsheet import results_csv
+from palu.reporting.tagged import tagged
 from palu.reporting.terminal import outcome
 from palu.reporting.verdict import Verdict
 
@@ -103,6 +104,7 @@ def render_page(
         svg={drawing.name: Markup(themed(drawing)) for drawing in drawings},
         colours=[looks(study.arms)[arm.name].colour for arm in study.arms],
         generations=sections.generations(study, aimed),
+        tagged=tagged(study),
         tried=sections.tried(study),
         selection=selection,
         choice_rule=RULE,

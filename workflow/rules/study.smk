@@ -18,6 +18,10 @@ rule report_study:
         index="results/{study}/study.json",
         examples=EXAMPLES,
         spans=[tags_path(tagger) for tagger in study.taggers.values()],
+        tagged=[
+            Path(tags_path(tagger)).with_suffix(".json")
+            for tagger in study.taggers.values()
+        ],
         evaluations=expand(
             "{folder}/{evaluation}/{table}",
             folder=evaluation_folders(),
