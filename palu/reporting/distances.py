@@ -15,6 +15,9 @@ FOLDED = "mean over the forget items of s / (1 + s), with s = the probability of
 PRIVLEAK_TOLERANCE = 10.0
 # The AUC of an attack that is never wrong. It tells which side is which, also where the original resists the attack.
 ALWAYS_TOLD = 1.0
+# The reference attack measures against the retain model, so a model at its level ties on every row. The retain
+# model's own number is of another attack: its reference is the original.
+NEVER_TOLD = {"mia_reference": 0.5}
 
 
 def distance_table(study: Study, notes: Notes) -> Table | None:
@@ -100,7 +103,8 @@ def attack_table(study: Study, notes: Notes) -> Table | None:
             references = [_reference(each, _percent, notes) for each in own]
             cells.append((references, [_leak_cell(arm, notes) for arm in study.arms]))
         else:
-            columns.append((metric.title, f"{metric.name}: AUC; under it the distance to the retain model's"))
+            level = "0.5: its reference is the retain model" if metric.name in NEVER_TOLD else "the retain model's"
+            columns.append((metric.title, f"{metric.name}: AUC; under it the distance to {level}"))
             references = [_reference(each, number_text, notes) for each in own]
             cells.append((references, [_auc_cell(study, arm, metric, notes) for arm in study.arms]))
     return build_table(study, columns, cells) if columns else None
@@ -111,7 +115,8 @@ def _auc_side(study: Study, metric: Metric, value: float) -> tuple[str, tuple[st
     retain = study.retain.measured(metric.name).value if study.retain else None
     if retain is None:
         return "", ()
-    distance = two_sided_distance(value, retain, ALWAYS_TOLD, LEVEL_TOLERANCE)
+    level = NEVER_TOLD.get(metric.name, retain)
+    distance = two_sided_distance(value, level, ALWAYS_TOLD, LEVEL_TOLERANCE)
     return f"{signed_text(distance.difference)}\n{side_text(distance)}", (distance.side,)
 
 

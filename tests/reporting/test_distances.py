@@ -64,6 +64,14 @@ def test_an_attacks_auc_has_its_distance_and_side_to_the_retain_models(small_ind
     assert (cells["retain model"].text, cells["original"].text) == ("0.550", "0.980")
 
 
+def test_the_reference_attacks_level_is_that_of_a_model_that_ties_with_its_reference(small_index, edit_summary):
+    values = {"original": 1.0, "retain": 0.001, "palu": 0.52, "npo": 0.2}
+    set_attack(small_index, edit_summary, "mia_reference", values)
+    cells = column(attack_table(collect(small_index), Notes()), "Reference model")
+    assert cells["palu"].detail.split("\n")[-2:] == ["+0.020", "level"]
+    assert cells["npo"].detail.split("\n")[-2:] == ["−0.300", "over-forgotten"]
+
+
 def test_the_side_of_an_attack_is_known_where_the_original_resists_it(small_index, edit_summary):
     set_attack(small_index, edit_summary, "mia_min_k", {"original": 0.56, "retain": 0.55, "palu": 0.30, "npo": 0.57})
     study = collect(small_index)
