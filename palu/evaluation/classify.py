@@ -14,7 +14,7 @@ from palu.errors import UserError
 from palu.evaluation.items import evaluated_items
 from palu.evaluation.settings import FluencySettings
 from palu.models import chosen_device
-from palu.models.classifiers import class_index, load_text_classifier
+from palu.models.encoders import class_index, load_encoder
 
 FLUENCY_NAME = "fluency.parquet"
 BATCH_ROWS = 32
@@ -38,7 +38,7 @@ def classify(
     values: Sequence[float] | None = None
     reason = None
     try:
-        model, tokenizer = load_text_classifier(settings.classifier or "", settings.revision)
+        model, tokenizer = load_encoder("text classifier", settings.classifier or "", settings.revision)
     except UserError as error:
         reason = f"the classifier cannot be had: {error}"
     else:

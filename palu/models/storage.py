@@ -135,7 +135,7 @@ def load_model(
         return merge_into(load_model(base_folder(folder), dtype, attention=attention), folder)
     kind = torch_dtype(dtype)
     try:
-        with _errors_only():
+        with errors_only():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 str(folder),
                 dtype=kind,
@@ -159,7 +159,7 @@ def load_model(
 
 
 @contextmanager
-def _errors_only() -> Iterator[None]:
+def errors_only() -> Iterator[None]:
     """Silence the library's multi-line report of gaps in the weights, which our one-line error says again."""
     from transformers.utils.logging import get_verbosity, set_verbosity
 

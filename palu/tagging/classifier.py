@@ -48,7 +48,7 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
     Raises UserError for a label that the checkpoint lacks, for one without O where none is named, and what
     `Encoder` raises.
     """
-    encoder = Encoder("AutoModelForTokenClassification", settings, "classifier")
+    encoder = Encoder("token classifier", settings, "classifier")
     names = [str(encoder.model.config.id2label[i]) for i in range(encoder.model.config.num_labels)]
     chosen = _chosen_labels(names, settings)
     # a batch of replies at a time: their windows and logits are in memory together

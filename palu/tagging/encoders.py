@@ -5,9 +5,7 @@ Weights are read as safetensors only, and no code of a checkpoint's own is run.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,8 +24,6 @@ Integers = npt.NDArray[np.int64]
 
 # Positions that every encoder of the hub has; without a stated length a window is no longer
 USUAL_LENGTH = 512
-# Loader of transformers -> what it loads, in words
-_KINDS = {"AutoModelForTokenClassification": "token classifier", "AutoModelForMaskedLM": "masked language model"}
 
 
 class EncoderSettings(TaggerSettings):
@@ -67,23 +63,24 @@ class Window:
 class Encoder:
     """A model with its tokenizer, and how much it reads at once."""
 
-    def __init__(self, loader: str, settings: EncoderSettings, name: str) -> None:
-        """loader: a class of transformers, of `_KINDS`. name: the tagger's, for errors.
+    def __init__(self, kind: str, settings: EncoderSettings, name: str) -> None:
+        """kind: of `palu.models.encoders.KINDS`. name: the tagger's, for errors.
 
         Raises UserError for a checkpoint that is missing, damaged, of another kind or without safetensors, a
         tokenizer without offsets, a device that is not there, and a length that leaves a reply no room.
         """
         from palu import models
+        from palu.models.encoders import load_encoder
+        from palu.models.storage import first_line
 
         place = f"{name}: {settings.checkpoint}"
-        folder = models.model_folder(settings.checkpoint, settings.revision)
-        self.tokenizer = _tokenizer(str(folder), place)
+        self.model: Any
+        self.model, self.tokenizer = load_encoder(kind, settings.checkpoint, settings.revision, place)
         models.check_offsets(self.tokenizer, place)
-        self.model = _model(loader, folder, place)
         try:
             self.model.to(models.chosen_device(settings.device))
         except (RuntimeError, AssertionError) as error:
-            raise UserError(f"{name}: device {settings.device!r} cannot be used: {_line(error)}") from error
+            raise UserError(f"{name}: device {settings.device!r} cannot be used: {first_line(error)}") from error
         self._settings = settings
         self.max_length = self._length_limit(place)
 
@@ -196,62 +193,3 @@ def _cut(encoded: Any, text: int, stride: int) -> Iterator[Window]:
         types = np.array(encoded["token_type_ids"][w], dtype=np.int64)
         yield Window(np.array(ids, dtype=np.int64), types, place, first, offsets[:, 0], offsets[:, 1])
         first += len(place) - stride
-
-
-def _tokenizer(folder: str, place: str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True, truncation_side="right"
-        )
-    except Exception as error:
-        # Rust's tokenizers raise a bare Exception for a damaged tokenizer.json
-        raise UserError(f"{place}: holds no readable tokenizer: {_line(error)}") from error
-
-
-def _model(loader: str, folder: Any, place: str) -> Any:
-    import transformers
-    from safetensors import SafetensorError
-
-    from palu.models.storage import weight_files
-
-    weight_files(folder)
-    kind = _KINDS[loader]
-    try:
-        with _errors_only():
-            model, report = getattr(transformers, loader).from_pretrained(
-                str(folder),
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"{place}: cannot be loaded as a {kind}: {_line(error)}") from error
-    gaps = sorted((*report["missing_keys"], *(name for name, *_shapes in report["mismatched_keys"])))
-    if gaps:
-        raise UserError(
-            f"{place}: no {kind}: its weights hold no {gaps[0]!r} of the right shape ({len(gaps)} such gaps)"
-        )
-    return model.float().eval()
-
-
-def _line(error: BaseException) -> str:
-    from palu.models.storage import first_line
-
-    return first_line(error)
-
-
-@contextmanager
-def _errors_only() -> Iterator[None]:
-    """Silence the library's report of gaps in the weights, which our one-line error says again."""
-    from transformers.utils.logging import get_verbosity, set_verbosity
-
-    before = get_verbosity()
-    set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        set_verbosity(before)

@@ -39,7 +39,7 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
 
     Raises UserError for a tokenizer without a mask, and what `Encoder` raises.
     """
-    encoder = Encoder("AutoModelForMaskedLM", settings, "fill_mask")
+    encoder = Encoder("masked language model", settings, "fill_mask")
     if encoder.tokenizer.mask_token_id is None:
         raise UserError(f"fill_mask: {settings.checkpoint}: the tokenizer has no mask token; allowed: one with a mask")
     for example in examples:

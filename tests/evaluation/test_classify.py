@@ -7,7 +7,7 @@ from palu.errors import UserError
 from palu.evaluation.classify import classify, probabilities
 from palu.evaluation.settings import FluencySettings
 from palu.models import load_tokenizer
-from palu.models.classifiers import load_text_classifier
+from palu.models.encoders import load_encoder
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_each_forget_generation_has_the_probability_of_the_class(
 
 
 def test_a_text_is_judged_alike_alone_and_in_a_batch(classifier):
-    model, tokenizer = load_text_classifier(classifier)
+    model, tokenizer = load_encoder("text classifier", classifier)
     texts = ["Ann lives in Oslo.", "Ann", "Ann lives in Lima, where she was born."]
     together = probabilities(model, tokenizer, texts, 0)
     assert together == pytest.approx([probabilities(model, tokenizer, [text], 0)[0] for text in texts], rel=1e-5)
@@ -84,4 +84,4 @@ def test_a_classifier_that_cannot_be_had_gives_reasons_and_no_number(examples_pa
 
 def test_a_language_model_is_no_classifier(model_path, examples_path, generations_path, tmp_path):
     found = classified(model_path, examples_path, generations_path, tmp_path)
-    assert {"not a text classifier" in row["reason"] for row in found.values()} == {True}
+    assert {"no text classifier" in row["reason"] for row in found.values()} == {True}

@@ -128,7 +128,7 @@ def test_a_long_reply_is_read_in_windows(bert):
 @pytest.mark.parametrize("context", ["none", "prompt"])
 def test_windows_hold_each_token_once_and_show_the_most_around_it(bert, stride, context):
     settings = Settings(checkpoint=bert, max_length=24, stride=stride, context=context)
-    encoder = Encoder("AutoModelForTokenClassification", settings, "classifier")
+    encoder = Encoder("token classifier", settings, "classifier")
     prompt, reply = "Who moved to Karumsk long ago?", " ".join(REPLIES * 5)
     windows = encoder.windows(prompt, reply)
     whole = encoder.tokenizer(reply, add_special_tokens=False, return_offsets_mapping=True)
@@ -148,7 +148,7 @@ def test_windows_hold_each_token_once_and_show_the_most_around_it(bert, stride, 
 def test_the_prompt_is_context_and_never_marked(bert):
     prompt = "Who is Odile?"
     settings = Settings(checkpoint=bert, context="prompt")
-    encoder = Encoder("AutoModelForTokenClassification", settings, "classifier")
+    encoder = Encoder("token classifier", settings, "classifier")
     (window,) = encoder.windows(prompt, REPLIES[0])
     text = encoder.tokenizer.decode(window.input_ids)
     assert text.startswith("[CLS]")
@@ -161,7 +161,7 @@ def test_the_prompt_is_context_and_never_marked(bert):
 
 
 def test_of_a_long_prompt_the_end_is_shown(bert):
-    encoder = Encoder("AutoModelForTokenClassification", Settings(checkpoint=bert, context="prompt"), "classifier")
+    encoder = Encoder("token classifier", Settings(checkpoint=bert, context="prompt"), "classifier")
     windows = encoder.windows(" ".join(["Nobody had met."] * 40) + " well.", REPLIES[0])
     assert all(len(window.input_ids) <= 64 for window in windows)
     assert "met . well . [SEP]" in encoder.tokenizer.decode(windows[0].input_ids)

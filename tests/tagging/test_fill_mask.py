@@ -28,7 +28,7 @@ def found(checkpoint, reply, **settings):
 
 
 def probabilities(checkpoint, reply, **settings):
-    encoder = Encoder("AutoModelForMaskedLM", Settings(checkpoint=checkpoint, **settings), "fill_mask")
+    encoder = Encoder("masked language model", Settings(checkpoint=checkpoint, **settings), "fill_mask")
     words = units(reply)
     values = _probabilities(encoder, {"prompt": "Who was it?", "reply": reply}, words)
     return dict(zip([word.text for word in words], values, strict=True))
@@ -67,7 +67,7 @@ def test_batches_change_nothing(masked):
 
 def test_of_a_long_reply_every_word_is_asked_where_it_stands(masked):
     reply = " ".join(["In Lirren everybody knows Noor well."] * 8)
-    encoder = Encoder("AutoModelForMaskedLM", Settings(checkpoint=masked, max_length=24, stride=8), "fill_mask")
+    encoder = Encoder("masked language model", Settings(checkpoint=masked, max_length=24, stride=8), "fill_mask")
     words = units(reply)
     values = _probabilities(encoder, {"prompt": "", "reply": reply}, words)
     assert len(encoder.windows("", reply)) > 4
