@@ -11,6 +11,7 @@ if "study" not in config:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
 include: "workflow/rules/benchmark.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/tag.smk"
