@@ -26,7 +26,7 @@ STUDY = {
     "reference": {"top_k": 60},
     "methods": {"palu": {"top_k": 40, "local_weight": 0.5, "retain_weight": 2.0}, "npo": {"beta": 0.1}},
     "training": {"epochs": 2, "learning_rate": 1e-3},
-    "evaluation": {"max_new_tokens": 4},
+    "evaluation": {"max_new_tokens": 4, "fluency": {"classifier": None}},
     "trajectory_epochs": [1],
 }
 

@@ -80,6 +80,12 @@ def test_a_fixed_metric_runs_no_model(project, study):
     assert project.planned(study) == {"score_model": 6, "report_study": 1}
 
 
+def test_a_classifier_is_asked_about_every_model_and_no_model_runs_again(project, study):
+    study["evaluation"]["fluency"] = {"classifier": "nowhere"}
+    planned = {"describe_study": 1, "classify_generations": 6, "score_model": 6, "report_study": 1}
+    assert project.planned(study) == planned
+
+
 def test_an_edit_of_the_report_runs_the_report_only(project, study):
     edit(project, "reporting/page.py", "return environment", "environment = environment\n    return environment")
     assert project.planned(study) == {"report_study": 1}
