@@ -126,6 +126,11 @@ def ks_tied(first_statistic: float, second_statistic: float, step: float) -> boo
     return abs(first_statistic - second_statistic) <= step * (1 + 1e-9)
 
 
+# Draws of a bootstrap, and the share of them that its interval holds
+RESAMPLES = 1000
+LEVEL = 0.95
+
+
 @dataclass(frozen=True)
 class Interval:
     """A percentile interval from `resamples` draws."""
@@ -139,8 +144,8 @@ class Interval:
 def bootstrap_ks(
     runs: Sequence[Sequence[float]],
     reference: Sequence[float],
-    resamples: int = 1000,
-    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
     seed: int = 0,
 ) -> Interval:
     """Percentile interval over items for the KS statistic between runs and the reference, averaged over the runs.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Scope:
             if (part, kind) not in self.kinds:
                 return Missing(f"benchmark {self.benchmark} has no {kind} replies in part {part}", absent=True)
         return None
+
+
+def row_value(row: Mapping[str, Any]) -> Value:
+    """What a row of a scores table holds."""
+    return row["value"] if row["reason"] is None else Missing(row["reason"])
 
 
 def mean(values: Mapping[str, Value], what: str) -> Value:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from palu import tables
-from palu.evaluation.base import ItemScores, Missing, Scope, Value
+from palu.evaluation.base import ItemScores, Missing, Scope, Value, row_value
 from palu.evaluation.items import ATTACKED_PARTS, PARTS, Example, Item, evaluated_items
 from palu.spans import Span
 
@@ -124,7 +124,7 @@ class Evidence:
 class EvidencePaths:
     """The files that evidence is gathered from; those that may be absent are None.
 
-    reference: another model's log-probabilities, or its scores, from which its losses are read.
+    reference: another model's log-probabilities, from which its losses are read.
     """
 
     examples: Path
@@ -164,10 +164,7 @@ def gather(paths: EvidencePaths, first_n: int | None) -> Evidence:
 def _row_values(path: Path | None, expected: Mapping[str, str], what: str) -> RowValues:
     if path is None:
         return NOT_GIVEN[what]
-    return {
-        row["example_id"]: row["value"] if row["reason"] is None else Missing(row["reason"])
-        for row in tables.rows(path, "scores", expected)
-    }
+    return {row["example_id"]: row_value(row) for row in tables.rows(path, "scores", expected)}
 
 
 def _losses(path: Path | None, expected: Mapping[str, str]) -> RowValues:

@@ -39,20 +39,20 @@ def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
     return dict(zip(NAMES, [float(result.pvalue), float(result.statistic), *ends], strict=True))
 
 
-def describe(items: ItemScores, scope: Scope) -> str | None:
-    """Forget quality in one line, with all that keeps a reader from taking the p-value too literally."""
+def describe(values: Mapping[str, Value], items: ItemScores, scope: Scope) -> str | None:
+    """Forget quality in one line, with all that keeps a reader from taking the p-value too literally.
+
+    values: the summary's; None where they hold no forget quality.
+    """
+    quality, statistic, low, high = (values.get(name, Missing("not asked for")) for name in NAMES)
     samples = compared(items, scope)
-    if isinstance(samples, Missing):
+    if isinstance(quality, Missing) or isinstance(statistic, Missing) or isinstance(samples, Missing):
         return None
-    values = summary(items, scope)
-    quality, statistic = values["forget_quality"], values["forget_quality_statistic"]
-    if isinstance(quality, Missing) or isinstance(statistic, Missing):
-        return None
-    found = interval(*samples)
+    found = None
+    if not isinstance(low, Missing) and not isinstance(high, Missing):
+        found = ks.Interval(low, high, ks.LEVEL, ks.RESAMPLES)
     model, retain = samples
-    return ks.describe(
-        statistic, quality, len(model), len(retain), interval=None if isinstance(found, Missing) else found
-    )
+    return ks.describe(statistic, quality, len(model), len(retain), found)
 
 
 Sample = Mapping[str, float]

@@ -8,7 +8,7 @@ from typing import cast
 from palu import evaluation, tables
 from palu.errors import UserError
 from palu.evaluation import METRICS, open_unlearning
-from palu.evaluation.base import ItemScores, Missing, Scope, Value
+from palu.evaluation.base import ItemScores, Missing, Scope, Value, row_value
 from palu.evaluation.evidence import Evidence, EvidencePaths, gather
 from palu.evaluation.family import Family
 from palu.evaluation.forget_quality import describe
@@ -68,7 +68,8 @@ def score(
     items = item_scores(evidence, settings.metrics)
     facts = tables.provenance(paths.logprobs)
     provenance = {key: value for key, value in facts.items() if key in {"model", "examples"}}
-    scored = Scored(aggregate(items, evidence.scope, settings.metrics), describe(items, evidence.scope))
+    values = aggregate(items, evidence.scope, settings.metrics)
+    scored = Scored(values, describe(values, items, evidence.scope))
     open_unlearning.write_log(out_folder / "open_unlearning.json", evidence, items, scored.summary)
     write(out_folder, items, scored, run, provenance)
     return scored
@@ -136,8 +137,7 @@ def read_items(path: Path, own_items: open_unlearning.Items | None = None) -> It
     runs = set()
     for row in tables.rows(path, "scores"):
         runs.add(row["run"])
-        value = row["value"] if row["reason"] is None else Missing(row["reason"])
-        items.setdefault(row["metric"], {})[row["example_id"]] = value
+        items.setdefault(row["metric"], {})[row["example_id"]] = row_value(row)
     if len(runs) > 1:
         raise UserError(f"{path}: holds the scores of {len(runs)} runs; allowed: one")
     return items
@@ -157,6 +157,6 @@ def score_log(
     for name, value in values.items():
         if name.endswith("_corrected") and isinstance(value, Missing):
             values[name] = Missing(NOT_IN_LOGS)
-    scored = Scored(values, describe(items, scope))
+    scored = Scored(values, describe(values, items, scope))
     write(out_folder, items, scored, log_path.stem, {})
     return scored

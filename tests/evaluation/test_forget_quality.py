@@ -48,7 +48,7 @@ def test_the_interval_holds_the_statistic_and_says_so_in_a_line():
     assert 0 < found["forget_quality_statistic_low"] < found["forget_quality_statistic"]
     assert found["forget_quality_statistic"] < found["forget_quality_statistic_high"] < 1
     items, others = ({"forget_truth_ratio": dict(enumerate(values))} for values in (model, retain))
-    line = forget_quality.describe(items, Scope("made-up", KINDS, others))
+    line = forget_quality.describe(found, items, Scope("made-up", KINDS, others))
     assert f"D = {found['forget_quality_statistic']:.3f}" in line
     assert "one step away" in line
 
