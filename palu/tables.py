@@ -263,11 +263,16 @@ def rows(path: Path, name: str, expected: Mapping[str, str] | None = None) -> li
 # The parts whose training rows are to be forgotten: those that are reported, and those on which a run is stopped.
 VALIDATION = "validation"
 FORGET_PARTS = ("forget", VALIDATION)
+# Rows that only an evaluation reads: no model is trained on them, and they may repeat text of the training rows.
+# verbmem: the start of a document, and how it goes on. knowmem_*: questions about the documents. privleak_*:
+# documents between which membership is told.
+EVALUATION_PARTS = ("verbmem", "knowmem_forget", "knowmem_retain", "privleak_forget", "privleak_holdout")
 
 
 def is_training_row(row: Mapping[str, Any]) -> bool:
     """Whether a row of `examples` is one that models are trained on: an original prompt with its original reply."""
-    return bool(row["reply_kind"] == "original" and row["prompt_kind"] == "original")
+    is_original = row["reply_kind"] == "original" and row["prompt_kind"] == "original"
+    return bool(is_original and row["part"] not in EVALUATION_PARTS)
 
 
 def alternate_id(example_id: str, index: int) -> str:

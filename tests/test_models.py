@@ -59,7 +59,7 @@ def test_settings_survive_a_round_trip_through_plain_values():
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"template": "alpaca"}, "model.template: 'alpaca' should be 'plain', 'llama2-chat' or 'chat'"),
+        ({"template": "alpaca"}, "model.template: 'alpaca' should be 'plain', 'llama2-chat', 'chat' or 'raw'"),
         ({"dtype": "float16"}, "model.dtype: 'float16' should be 'float32' or 'bfloat16'"),
         ({"checkpoint": "a/b", "architecture": {}}, "both a checkpoint and an architecture"),
         ({"retain_checkpoint": "a/b"}, "has a retain_checkpoint but no checkpoint"),

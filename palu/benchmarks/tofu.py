@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from palu.benchmarks.base import BenchmarkSettings, Example, Span, item_rows
 from palu.errors import UserError
 from palu.files import file_digest
+from palu.hub import dataset_folder
 from palu.settings import Count
 
 ROWS_PER_AUTHOR = 20
@@ -189,7 +190,10 @@ class _Source:
         self.name = repr(settings.source)
         self._scratch = scratch
         self._is_local = Path(settings.source).is_dir()
-        self._folder = Path(settings.source).resolve() if self._is_local else _download(settings)
+        if self._is_local:
+            self._folder = Path(settings.source).resolve()
+        else:
+            self._folder = dataset_folder(settings.source, settings.revision, "benchmark tofu", "TOFU")
         self._tables: dict[str, list[Record]] = {}
         self._files: set[Path] = set()
 
@@ -242,34 +246,3 @@ class _Source:
                 if not isinstance(record.get(key), str):
                     raise UserError(f"{self.name}: row {index} of table {name!r} has no text under the key {key!r}")
         return records
-
-
-def _download(settings: Settings) -> Path:
-    """The hub's dataset as a folder of the hub's own cache, named after its commit. HF_HUB_OFFLINE is honoured.
-
-    Raises UserError where the source is neither a folder nor a dataset that can be had.
-    """
-    import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    source = repr(settings.source)
-    version = f" at revision {settings.revision!r}" if settings.revision else ""
-    local = "give a local folder in TOFU's layout as `source`"
-    try:
-        return Path(snapshot_download(settings.source, repo_type="dataset", revision=settings.revision))
-    except HFValidationError:
-        raise UserError(
-            f"benchmark tofu: source {source} is neither a folder nor a hub id such as 'owner/name'"
-        ) from None
-    except (LocalEntryNotFoundError, httpx.TransportError):
-        raise UserError(
-            f"benchmark tofu: source {source} is no folder here, and the hub cannot be reached: {local}, or set "
-            f"HF_ENDPOINT to a mirror"
-        ) from None
-    except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no answer"
-        raise UserError(
-            f"benchmark tofu: source {source}{version} is no folder here, and the hub does not give it ({status}): "
-            f"check the name and the revision, or {local}"
-        ) from None

@@ -40,8 +40,8 @@ def render_prompt(
     """
     if template not in TEMPLATES:
         raise unknown("template", template, "template", TEMPLATES)
-    if not prompt:
-        return RenderedPrompt("", add_special_tokens=True)
+    if not prompt or template == "raw":
+        return RenderedPrompt(prompt, add_special_tokens=True)
     if template == "llama2-chat":
         return RenderedPrompt(f"[INST] {prompt} [/INST]", add_special_tokens=True)
     if template == "plain":

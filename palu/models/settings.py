@@ -59,13 +59,14 @@ class LoraSettings(Settings):
 
 
 class TemplateSettings(Settings):
-    """How a prompt becomes text. `system_prompt` and `date` are read by the template `chat` only.
+    """How a prompt becomes text. `system_prompt` and `date` are read by the template `chat` only; `raw` adds nothing:
+    each prompt is already the text before its reply.
 
     The date is a setting because chat templates that are left to themselves print today's date: the prompts of one
     study would differ from day to day.
     """
 
-    template: Literal["plain", "llama2-chat", "chat"] = "plain"
+    template: Literal["plain", "llama2-chat", "chat", "raw"] = "plain"
     system_prompt: str = "You are a helpful assistant."
     date: str = "10 Apr 2025"
 
