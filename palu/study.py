@@ -159,7 +159,7 @@ class Study:
         study = cls(
             name=sections.study,
             benchmark=benchmark,
-            model=ModelSettings.parse(sections.model, f"{place}: model"),
+            model=_model(sections.model, benchmark, f"{place}: model"),
             finetune=FinetuneSettings.parse(sections.finetune, f"{place}: finetune"),
             taggers=taggers,
             tagging=scorecard,
@@ -225,6 +225,17 @@ def _benchmark(raw: Mapping[str, Any], place: str) -> Part:
         raise UserError(f"{place}: name is missing; allowed: {', '.join(sorted(benchmarks.BENCHMARKS))}")
     name = values.pop("name")
     return Part(name, benchmarks.load(name, f"{place}.name").Settings.parse(values, place))
+
+
+def _model(raw: Mapping[str, Any], benchmark: Part, place: str) -> ModelSettings:
+    settings = ModelSettings.parse(raw, place)
+    needed = benchmark.settings.prompt_template
+    if needed not in {None, settings.template}:
+        raise UserError(
+            f"{place}.template: {settings.template!r} would write around the prompts of benchmark {benchmark.name}, "
+            f"which are whole texts; allowed: {needed}"
+        )
+    return settings
 
 
 def _expand(

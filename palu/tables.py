@@ -266,7 +266,8 @@ FORGET_PARTS = ("forget", VALIDATION)
 # Rows that only an evaluation reads: no model is trained on them, and they may repeat text of the training rows.
 # verbmem: the start of a document, and how it goes on. knowmem_*: questions about the documents. privleak_*:
 # documents between which membership is told.
-EVALUATION_PARTS = ("verbmem", "knowmem_forget", "knowmem_retain", "privleak_forget", "privleak_holdout")
+PROMPTED_PARTS = ("verbmem", "knowmem_forget", "knowmem_retain")
+EVALUATION_PARTS = (*PROMPTED_PARTS, "privleak_forget", "privleak_holdout")
 
 
 def is_training_row(row: Mapping[str, Any]) -> bool:

@@ -315,7 +315,7 @@ FORGET = example("f", "forget")
         ([FORGET, FORGET], [], "benchmark demo: example_id 'f' names two rows; every row needs its own"),
         ([example("r", "retain")], [], "benchmark demo: the forget set is empty: no row has part 'forget'"),
         ([FORGET, example("r", "retain", reply=" \n")], [], "benchmark demo: the reply of row 'r' is empty"),
-        ([FORGET, example("r", "retain", prompt="")], [], "benchmark demo: the prompt of row 'r' is empty"),
+        ([FORGET, example("r", "retain", prompt="\n")], [], "benchmark demo: the prompt of row 'r' is empty"),
         (
             [FORGET, example("r", "retain", prompt=FORGET["prompt"])],
             [],

@@ -67,7 +67,7 @@ def test_the_only_tagger_is_the_default():
     ("changes", "parts"),
     [
         ({"benchmrak": {}}, ["s.yaml", "unknown key 'benchmrak' (did you mean 'benchmark'?)"]),
-        ({"benchmark": {"name": "tofuu"}}, ["s.yaml: benchmark.name", "'tofuu' (did you mean 'tofu'?)", "demo, tofu"]),
+        ({"benchmark": {"name": "tofuu"}}, ["s.yaml: benchmark.name", "'tofuu' (did you mean 'tofu'?)", ", tofu"]),
         ({"benchmark": {}}, ["benchmark: name is missing"]),
         ({"benchmark": {"name": "tofu", "split": "forget07"}}, ["benchmark.split", "'forget07'", "'forget05'"]),
         ({"methods": {"plau": {}}}, ["s.yaml: methods", "unknown method 'plau' (did you mean 'palu'?)"]),
@@ -190,3 +190,12 @@ def test_an_adapter_is_part_of_a_run_and_can_be_one_value_of_a_grid():
 def test_what_only_the_arithmetic_reads_leaves_the_evaluations_path_alone():
     assert parse().evaluation_key == parse(evaluation={"first_n": 1, "tagger": "rules"}).evaluation_key
     assert parse().evaluation_key != parse(evaluation={"max_new_tokens": 20}).evaluation_key
+
+
+def test_a_benchmark_whose_prompts_are_whole_texts_allows_no_template_around_them():
+    muse = {"benchmark": {"name": "muse"}, "methods": {"npo": None}}
+    assert refusal(**muse) == (
+        "s.yaml: model.template: 'plain' would write around the prompts of benchmark muse, which are whole texts; "
+        "allowed: raw"
+    )
+    assert parse(**muse, model={"template": "raw"}).model.template == "raw"

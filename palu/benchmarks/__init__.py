@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 BENCHMARKS = {
     "demo": "palu.benchmarks.demo",
+    "muse": "palu.benchmarks.muse",
     "tofu": "palu.benchmarks.tofu",
 }
 
@@ -60,7 +61,7 @@ def _check(examples: Sequence[Example], place: str) -> None:
             raise UserError(f"{place}: example_id {key!r} names two rows; every row needs its own")
         seen.add(key)
         for column in ("prompt", "reply"):
-            if not row[column].strip():
+            if not row[column].strip() and not (column == "prompt" and _is_document(row)):
                 raise UserError(f"{place}: the {column} of row {key!r} is empty")
     originals = list(_originals(examples))
     if not any(row["part"] == "forget" for row in originals):
@@ -90,6 +91,13 @@ def _originals(examples: Iterable[Example]) -> Iterable[Example]:
     from palu.tables import is_training_row
 
     return filter(is_training_row, examples)
+
+
+def _is_document(row: Example) -> bool:
+    """Whether a row is a text without a prompt, of a part whose rows may be."""
+    from palu.tables import PROMPTED_PARTS
+
+    return row["prompt"] == "" and row["part"] not in PROMPTED_PARTS
 
 
 def _is_forget(row: Example) -> bool:

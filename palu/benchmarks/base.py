@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from palu.settings import Settings
 
@@ -11,7 +11,15 @@ Span = dict[str, Any]  # one row of the table `spans`
 
 
 class BenchmarkSettings(Settings):
-    """Settings of one benchmark; a subclass adds its own fields."""
+    """Settings of one benchmark; a subclass adds its own fields.
+
+    prompt_template: the only template that its prompts are written for; none = any. max_length: tokens of a sequence
+    where `palu evaluate` is told nothing else. split_key: the field that `--forget-split` sets.
+    """
+
+    prompt_template: ClassVar[str | None] = None
+    max_length: ClassVar[int] = 512
+    split_key: ClassVar[str] = "split"
 
     @property
     @abstractmethod

@@ -10,38 +10,20 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import Field
 
 from palu.benchmarks.base import BenchmarkSettings, Example, Span, item_rows
+from palu.benchmarks.source import Record, Rows, Source
 from palu.errors import UserError
-from palu.files import file_digest
-from palu.hub import dataset_folder
-from palu.settings import Count
 
 ROWS_PER_AUTHOR = 20
 FACT_PARTS = ("real_authors", "world_facts")
 # The largest forget table: it has the paraphrases of the most authors that any split forgets.
 WIDEST_FORGET = "forget10_perturbed"
 
-Record = dict[str, Any]
-
-
-def _pair(value: Any) -> Any:
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError("is not a pair of rows; allowed: [start, stop]")
-    return tuple(value)
-
-
-def _ascending(value: tuple[int, int]) -> tuple[int, int]:
-    if value[0] >= value[1]:
-        raise ValueError("holds no row; allowed: [start, stop] with start < stop (stop itself is left out)")
-    return value
-
-
 Split = Literal["forget01", "forget05", "forget10"]
-Rows = Annotated[tuple[Count, Count], BeforeValidator(_pair), AfterValidator(_ascending)]
 
 
 class Settings(BenchmarkSettings):
@@ -179,33 +161,22 @@ def _validation_rows(settings: Settings, source: _Source, full: Sequence[Record]
     return rows
 
 
-class _Source:
-    """The tables of one commit of the hub's dataset, or of a local folder, read through `datasets`.
-
-    Tables are read from files into memory by way of `scratch`, a cache of this call alone: the cache of `datasets`
-    knows a local file by its path and time, and would serve an edited one stale.
-    """
+class _Source(Source):
+    """TOFU's tables, each read once."""
 
     def __init__(self, settings: Settings, scratch: Path) -> None:
-        self.name = repr(settings.source)
-        self._scratch = scratch
-        self._is_local = Path(settings.source).is_dir()
-        if self._is_local:
-            self._folder = Path(settings.source).resolve()
-        else:
-            self._folder = dataset_folder(settings.source, settings.revision, "benchmark tofu", "TOFU")
+        super().__init__(settings.source, settings.revision, "benchmark tofu", "TOFU", scratch)
         self._tables: dict[str, list[Record]] = {}
-        self._files: set[Path] = set()
 
     def table(self, name: str) -> list[Record]:
         """The rows of a table, each with a question and an answer at least."""
         if name not in self._tables:
-            self._tables[name] = self._read(name)
+            records = self._tables[name] = self.read(name, ("question", "answer"))
+            for index, record in enumerate(records):
+                # without a prompt it would be a document
+                if not record["question"].strip():
+                    raise UserError(f"{self.name}: the question of row {index} of table {name!r} is empty")
         return self._tables[name]
-
-    def revision(self) -> str:
-        """The hub's commit, or for a local folder a digest of the files that were read."""
-        return file_digest(*self._files) if self._is_local else self._folder.name
 
     def rows_of_full(self, name: str, full: Sequence[Record], at_end: bool = False) -> dict[int, Record]:
         """Row of `full` -> record of table `name`, which repeats the first (last) rows of `full` and may add keys.
@@ -224,25 +195,3 @@ class _Source:
                         f"'full', but its {key} is another"
                     )
         return {start + index: record for index, record in enumerate(records)}
-
-    def _read(self, name: str) -> list[Record]:
-        import datasets
-
-        datasets.disable_progress_bars()
-        try:
-            builder = datasets.load_dataset_builder(str(self._folder), name, cache_dir=str(self._scratch))
-            self._files |= {Path(path) for paths in builder.config.data_files.values() for path in paths}
-            table = datasets.load_dataset(str(self._folder), name, cache_dir=str(self._scratch), split="train")
-            records: list[Record] = table.to_list()
-        except StopIteration:  # how `datasets` tells of a file without a row
-            records = []
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-            reason = " ".join(str(error).split()).split(" with any supported extension")[0]
-            raise UserError(f"{self.name}: table {name!r} cannot be read: {reason}") from None
-        if not records:
-            raise UserError(f"{self.name}: table {name!r} has no row")
-        for index, record in enumerate(records):
-            for key in ("question", "answer"):
-                if not isinstance(record.get(key), str):
-                    raise UserError(f"{self.name}: row {index} of table {name!r} has no text under the key {key!r}")
-        return records

@@ -47,7 +47,7 @@ def _add_command(
 
 def _add_data_and_reference(command: Command) -> None:
     one = command(stages.benchmark, "download or generate a benchmark's rows", "out", "gold-out")
-    one.add_argument("--name", required=True, help="a benchmark: demo, tofu")
+    one.add_argument("--name", required=True, help="a benchmark: demo, muse, tofu")
     one = command(stages.fetch, "link a checkpoint from the hub or a local folder", "out")
     one.add_argument("--checkpoint", required=True, help="hub id or local folder")
     one.add_argument("--revision", help="commit, tag or branch on the hub")
@@ -135,7 +135,7 @@ def _add_evaluation(command: Command) -> None:
     command(stages.classify, "ask a classifier how fluent the generations are", "examples", "generations", "out")
     one = command(
         stages.score_logs,
-        "aggregate a TOFU_EVAL.json log anew, without a model",
+        "aggregate a TOFU_EVAL.json or MUSE_EVAL.json log anew, without a model",
         "logs",
         "out",
         optional=["retain-logs"],
@@ -149,10 +149,11 @@ def _add_evaluation(command: Command) -> None:
         optional=["retain-logs", "reference-model", "spans"],
     )
     one.add_argument("--retain-auc", type=float, metavar="X", help=RETAIN_AUC_HELP)
-    one.add_argument("--benchmark", required=True, help="a benchmark: demo, tofu; --set takes its settings")
+    one.add_argument("--benchmark", required=True, help="a benchmark: demo, muse, tofu; --set takes its settings")
     one.add_argument("--data", help="hub id or local folder of the benchmark")
-    one.add_argument("--forget-split", help="such as forget05")
-    one.add_argument("--template", default="plain", help="plain, llama2-chat or chat")
+    one.add_argument("--forget-split", help="such as forget05; muse: raw, scal_1 to scal_4, sust_1 to sust_4")
+    one.add_argument("--template", help="plain, llama2-chat, chat or raw (default: plain; muse: raw)")
+    one.add_argument("--max-length", type=int, help="tokens of a sequence (default: 512; muse: 2048)")
     one = command(stages.report, "write a study's page", "out")
     one.add_argument(
         "--index", required=True, metavar="YAML", help="where the evaluations lie, as the workflow writes it"

@@ -6,6 +6,7 @@ import sys
 from contextlib import redirect_stdout
 
 from palu.cli.values import assignments, machine_values, merged, read_mapping
+from palu.errors import UserError
 from palu.evaluation.settings import EvaluationSettings, FluencySettings
 from palu.models.settings import ModelSettings
 from palu.training.settings import FinetuneSettings, TrainingSettings
@@ -224,17 +225,24 @@ def evaluate(options: argparse.Namespace) -> None:
     from palu.evaluation.evaluate import evaluate as run
     from palu.evaluation.terminal import summary_text
 
-    values = {"source": options.data, "split": options.forget_split, **assignments(options.set)}
+    benchmark_settings = benchmarks.load(options.benchmark, "--benchmark").Settings
+    values = {"source": options.data, benchmark_settings.split_key: options.forget_split, **assignments(options.set)}
     values = {key: value for key, value in values.items() if value is not None}
-    module = benchmarks.load(options.benchmark, "--benchmark")
+    needed = benchmark_settings.prompt_template
+    if options.template is not None and needed not in {None, options.template}:
+        raise UserError(f"--template: {options.template!r}; allowed for benchmark {options.benchmark}: {needed}")
     examples = options.out / "examples.parquet"
     benchmarks.prepare(
         options.benchmark,
-        module.Settings.parse(values, f"benchmark {options.benchmark}"),
+        benchmark_settings.parse(values, f"benchmark {options.benchmark}"),
         examples,
         options.out / "gold.parquet",
     )
-    template = {"checkpoint": str(options.model), "template": options.template}
+    model_values = {
+        "checkpoint": str(options.model),
+        "template": options.template or needed or "plain",
+        "max_length": benchmark_settings.max_length if options.max_length is None else options.max_length,
+    }
     settings = read_mapping(options.settings, "--settings")
     if options.retain_auc is not None:
         settings["retain_auc"] = options.retain_auc
@@ -242,7 +250,7 @@ def evaluate(options: argparse.Namespace) -> None:
         model_folder=options.model,
         examples_path=examples,
         out_folder=options.out,
-        model_settings=ModelSettings.parse(template, "model"),
+        model_settings=ModelSettings.parse(model_values, "model"),
         settings=EvaluationSettings.parse(settings, "evaluation"),
         run=options.model.name,
         retain_scores_path=options.retain_logs,

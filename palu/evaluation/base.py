@@ -18,6 +18,9 @@ class Missing:
 
 Value = float | Missing
 
+# Why a row without a prompt has no answer. Such a row is left out of means over answers, unless all are so.
+DOCUMENT = Missing("a document has no prompt to answer")
+
 # metric -> example_id -> value. A metric of an item stands at the item's original reply. Beside the names of
 # summary.json there are facts of single rows, which other metrics and the peer's layout need: `loss` (mean negative
 # log-likelihood of the reply and its end token), `rouge1_recall`, `rougeL_f1`, `rougeL_recall` (the generation
@@ -40,6 +43,11 @@ class Scope:
     retain: ItemScores | None = None
     retain_auc: float | None = None
     partial: bool = False
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """The benchmark's parts."""
+        return frozenset(part for part, kind in self.kinds if kind == "original")
 
     def lacking(self, part: str, *reply_kinds: str) -> Missing | None:
         """Why a metric over `reply_kinds` of `part` cannot be had at all, if so."""
@@ -70,6 +78,11 @@ def mean(values: Mapping[str, Value], what: str) -> Value:
         return Missing(f"{len(reasons)} of {len(values)} {what} values cannot be had; the first: {key}: {reason}")
     numbers = [value for value in values.values() if not isinstance(value, Missing)]
     return math.fsum(numbers) / len(numbers)
+
+
+def answers(values: Mapping[str, Value]) -> Mapping[str, Value]:
+    """`values` without those of documents; all of them where every row is one."""
+    return {key: value for key, value in values.items() if value != DOCUMENT} or values
 
 
 def unusable(value: Value) -> str | None:

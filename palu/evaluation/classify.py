@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from palu import tables
 from palu.errors import UserError
-from palu.evaluation.items import evaluated_items
+from palu.evaluation.items import evaluated_items, prompted_part
 from palu.evaluation.settings import FluencySettings
 from palu.models import chosen_device
 from palu.models.encoders import class_index, load_encoder
@@ -25,7 +25,8 @@ MAX_LENGTH = 512
 def classify(
     examples_path: Path, generations_path: Path, out: Path, settings: FluencySettings, device: str | None = None
 ) -> None:
-    """Write the probability of the settings' class for each generation of the forget part, a table of scores.
+    """Write the probability of the settings' class for each generation of the forget part (MUSE: verbmem), a
+    table of scores.
 
     A classifier that cannot be had is no error: every value is then missing, with the reason, and the next call tries
     again. Raises UserError for damaged tables and a class that the classifier does not have.
@@ -34,7 +35,8 @@ def classify(
     same = {"examples": tables.content_digest(examples_path)}
     found = tables.rows(generations_path, "generations", same)
     texts = {row["example_id"]: row["generation"] for row in found}
-    asked = [item.example_id for item in evaluated_items(examples, "forget") if item.example_id in texts]
+    part = prompted_part({row["part"] for row in examples})
+    asked = [item.example_id for item in evaluated_items(examples, part) if item.example_id in texts]
     values: Sequence[float] | None = None
     reason = None
     try:

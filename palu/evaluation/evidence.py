@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from palu import tables
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, row_value
-from palu.evaluation.items import ATTACKED_PARTS, PARTS, Example, Item, evaluated_items
+from palu.evaluation.items import PARTS, SIDES, Example, Item, evaluated_items
+from palu.evaluation.settings import EvaluationSettings
 from palu.spans import Span
 
 
@@ -73,6 +74,7 @@ class Evidence:
 
     items: part -> its evaluated items. readings, generations: by example_id.
     spans: sensitive characters of a reply, by example_id; None where no tagger's spans were given.
+    continuation_tokens: how many tokens of a document's true continuation the answer is compared with.
     gradient_norms, fluencies: by example_id, from passes of their own. reference_losses: by example_id, of the other
     model. Each is Missing where it was not given.
     """
@@ -83,6 +85,7 @@ class Evidence:
     generations: Mapping[str, str]
     spans: Mapping[str, Sequence[Span]] | None
     first_n: int | None
+    continuation_tokens: int
     gradient_norms: RowValues = NOT_GIVEN["gradient norms"]
     reference_losses: RowValues = NOT_GIVEN["reference model"]
     fluencies: RowValues = NOT_GIVEN["classifier"]
@@ -91,7 +94,7 @@ class Evidence:
         """The same beside a retain model, whose losses are the reference's where no other model's were given."""
         losses = self.reference_losses
         if isinstance(losses, Missing) and retain is not None:
-            losses = dict(pair for part in ATTACKED_PARTS for pair in retain.get(f"{part}_mia_loss", {}).items())
+            losses = dict(pair for side in SIDES for pair in retain.get(f"{side}_mia_loss", {}).items())
         scope = replace(self.scope, retain=retain, retain_auc=retain_auc)
         return replace(self, scope=scope, reference_losses=losses or NOT_GIVEN["reference model"])
 
@@ -136,8 +139,11 @@ class EvidencePaths:
     reference: Path | None = None
 
 
-def gather(paths: EvidencePaths, first_n: int | None) -> Evidence:
-    """Read the tables and join them. Raises UserError where they are damaged, or of other examples or models."""
+def gather(paths: EvidencePaths, settings: EvaluationSettings) -> Evidence:
+    """Read the tables and join them. settings: first_n and verbmem_new_tokens are read.
+
+    Raises UserError where tables are damaged, or of other examples or models.
+    """
     examples = tables.rows(paths.examples, "examples")
     of_examples = {"examples": tables.content_digest(paths.examples)}
     logprobs = tables.read(paths.logprobs, "logprobs", of_examples)
@@ -154,7 +160,8 @@ def gather(paths: EvidencePaths, first_n: int | None) -> Evidence:
             zip(generations["example_id"].to_pylist(), generations["generation"].to_pylist(), strict=True)
         ),
         spans=None if paths.spans is None else _spans(paths.spans),
-        first_n=first_n,
+        first_n=settings.first_n,
+        continuation_tokens=settings.verbmem_new_tokens,
         gradient_norms=_row_values(paths.gradient_norms, same, "gradient norms"),
         reference_losses=_losses(paths.reference, of_examples),
         fluencies=_row_values(paths.fluency, same, "classifier"),

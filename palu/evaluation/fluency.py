@@ -18,8 +18,9 @@ from collections import Counter
 from collections.abc import Mapping
 from types import ModuleType
 
-from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
+from palu.evaluation.base import DOCUMENT, ItemScores, Missing, Scope, Value, answers, mean
 from palu.evaluation.evidence import Evidence
+from palu.evaluation.items import prompted_part
 
 SOURCES: tuple[ModuleType, ...] = ()
 
@@ -37,7 +38,10 @@ def items(evidence: Evidence) -> ItemScores:
         "forget_repetition": {},
         "forget_empty_generations": {},
     }
-    for item in evidence.items.get("forget", ()):
+    for item in evidence.items.get(prompted_part(evidence.scope.parts), ()):
+        if not item.original["prompt"]:
+            scores = {name: own | {item.example_id: DOCUMENT} for name, own in scores.items()}
+            continue
         scores["fluency"][item.example_id] = evidence.fluency(item.example_id)
         text = evidence.generations.get(item.example_id)
         if text is None:
@@ -60,7 +64,8 @@ def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
         "forget_repetition": "repetition (generations of 4 words or more)",
         "forget_empty_generations": "emptiness",
     }
-    return {name: scope.lacking("forget") or mean(items.get(name, {}), what) for name, what in needed.items()}
+    absent = scope.lacking(prompted_part(scope.parts))
+    return {name: absent or mean(answers(items.get(name, {})), what) for name, what in needed.items()}
 
 
 def words_of(text: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ DROP_SHARE = 0.125
 
 @dataclass(frozen=True)
 class Generation:
-    """text: without white space around it, as in the peer's logs. token_count: the end token left out."""
+    """text: without white space around it, as in the peer's logs; with it, where the template is `raw`: there an empty
+    line may end the answer. token_count: the end token left out."""
 
     text: str
     token_count: int
@@ -52,7 +53,11 @@ def generate(
         for row in examples
     ]
     # In training a space that ends the template belongs to the reply's first word (`Answer: ` + `Oslo` has the token
-    # ` Oslo`): the model has hardly seen it as a token of its own, so it is left for the model to write
+    # ` Oslo`): the model has hardly seen it as a token of its own, so it is left for the model to write. A prompt
+    # that is written out in full is taken as it is: MUSE's own code asks with the space.
+    is_raw = template.template == "raw"
+    if not is_raw:
+        rendered = [replace(prompt, text=prompt.text.rstrip(" ")) for prompt in rendered]
     prompts = [
         _prompt_tokens(prompt, row, tokenizer, max_length) for prompt, row in zip(rendered, examples, strict=True)
     ]
@@ -63,14 +68,16 @@ def generate(
         for i, reply in zip(batch, found, strict=True):
             replies[i] = reply
     texts = tokenizer.batch_decode(replies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return [Generation(text.strip(), len(reply)) for text, reply in zip(texts, replies, strict=True)]
+    return [
+        Generation(text if is_raw else text.strip(), len(reply)) for text, reply in zip(texts, replies, strict=True)
+    ]
 
 
 def _prompt_tokens(
     prompt: RenderedPrompt, row: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast, max_length: int
 ) -> list[int]:
     ids: list[int] = tokenizer(
-        prompt.text.rstrip(" "),
+        prompt.text,
         add_special_tokens=prompt.add_special_tokens,
         return_attention_mask=False,
         verbose=False,

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from palu import tables
 from palu.errors import UserError
-from palu.evaluation.generate import generate
+from palu.evaluation.generate import Generation, generate
 from palu.evaluation.gradnorm import gradient_norms
 from palu.evaluation.items import Example, Item, asked_rows, attacked_rows, evaluated_items, read_rows
 from palu.evaluation.logprobs import judge, to_table
@@ -160,21 +160,19 @@ class Subject:
     def write_generations(self, path: Path, asked: Sequence[Example]) -> None:
         """The greedy answers to the prompts of `asked`."""
         model = self.model
+        limits = [self.settings.new_tokens(row["part"]) for row in asked]
+        answers: dict[str, Generation] = {}
         with progress("generations", len(asked)) as advance:
-            answers = generate(
-                model,
-                self.tokenizer,
-                asked,
-                self.template,
-                self.model_settings.max_length,
-                self.settings.max_new_tokens,
-                advance,
-            )
-        found = [
+            for limit in sorted(set(limits)):
+                rows = [row for row, own in zip(asked, limits, strict=True) if own == limit]
+                length = self.model_settings.max_length
+                found = generate(model, self.tokenizer, rows, self.template, length, limit, advance)
+                answers |= {row["example_id"]: answer for row, answer in zip(rows, found, strict=True)}
+        written = [
             {"example_id": row["example_id"], "generation": answer.text, "token_count": answer.token_count}
-            for row, answer in zip(asked, answers, strict=True)
+            for row, answer in ((row, answers[row["example_id"]]) for row in asked)
         ]
-        tables.write(path, "generations", found, self.provenance)
+        tables.write(path, "generations", written, self.provenance)
 
     def write_gradient_norms(self, path: Path, attacked: Sequence[Example]) -> None:
         """The gradient norms of `attacked`."""

@@ -12,8 +12,28 @@ Example = Mapping[str, Any]
 
 # The parts whose probability, ROUGE and truth ratio are reported, in the order of the tables of the field
 PARTS = ("forget", "retain", "real_authors", "world_facts")
-# What the forget set consists of, and rows that no model has seen: membership is told between the two
-ATTACKED_PARTS = ("forget", "holdout")
+# The starts of documents, and the questions about them
+VERBMEM = "verbmem"
+KNOWMEM = {"forget": "knowmem_forget", "retain": "knowmem_retain"}
+# What the forget set consists of, and texts that no model has seen: membership is told between the two
+SIDES = ("forget", "holdout")
+
+
+def attacked_parts(parts: Container[str]) -> dict[str, str]:
+    """Each side of the attacks -> its part: one made for them, where the benchmark has both, or the side itself.
+
+    parts: the benchmark's.
+    """
+    own = {side: f"privleak_{side}" for side in SIDES}
+    return own if all(part in parts for part in own.values()) else {side: side for side in SIDES}
+
+
+def prompted_part(parts: Container[str]) -> str:
+    """The part whose prompts make a model tell what it should have forgotten: that of MUSE, or the forget set.
+
+    parts: the benchmark's.
+    """
+    return VERBMEM if VERBMEM in parts else "forget"
 
 
 def measured_parts(kinds: Container[tuple[str, str]]) -> tuple[str, ...]:
@@ -89,9 +109,10 @@ def read_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[E
 
 
 def asked_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[Example]:
-    """The rows whose prompts the model answers freely: parts without a ROUGE (holdout) are not asked."""
+    """The rows whose prompts the model answers freely: documents have none, and held-out rows are not asked."""
+    asked = (*PARTS, VALIDATION, VERBMEM, *KNOWMEM.values())
     for item in items:
-        if item.original["part"] in (*PARTS, VALIDATION):
+        if item.original["part"] in asked and item.original["prompt"]:
             yield item.original
             if item.question and settings.paraphrased_questions:
                 yield item.question
@@ -99,5 +120,7 @@ def asked_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[
 
 def attacked_rows(items: Iterable[Item]) -> list[Example]:
     """The rows between which membership is told; none where nothing was held out."""
-    rows = [item.original for item in items if item.original["part"] in ATTACKED_PARTS]
-    return rows if any(row["part"] == "holdout" for row in rows) else []
+    originals = [item.original for item in items]
+    sides = attacked_parts({row["part"] for row in originals})
+    rows = [row for row in originals if row["part"] in sides.values()]
+    return rows if any(row["part"] == sides["holdout"] for row in rows) else []

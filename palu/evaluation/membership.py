@@ -1,7 +1,8 @@
 """Whether the forget rows still look like training data: membership inference against rows that no model has seen.
 
 Every attack gives each original reply of the parts forget and holdout a score that is low for what a model was
-trained on. The metric is the area under the ROC curve with holdout as the positive class: 1, every forget row looks
+trained on; where a benchmark has texts of its own for this, as MUSE does, of privleak_forget and privleak_holdout. The
+metric is the area under the ROC curve with holdout as the positive class: 1, every forget row looks
 more like a member than any held-out one; 0.5, nobody can tell. As in OpenUnlearning:
 
     loss         mean negative log-likelihood of the reply and its end token (arXiv 1709.01604)
@@ -29,7 +30,7 @@ from scipy.stats import rankdata
 
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
 from palu.evaluation.evidence import Evidence, Reading
-from palu.evaluation.items import ATTACKED_PARTS, Item
+from palu.evaluation.items import SIDES, Item, attacked_parts
 
 SOURCES: tuple[ModuleType, ...] = ()
 
@@ -55,17 +56,17 @@ Floats = npt.NDArray[np.float64]
 
 def items(evidence: Evidence) -> ItemScores:
     scores: dict[str, dict[str, Value]] = {}
-    for part in ATTACKED_PARTS:
+    for side, part in attacked_parts(evidence.scope.parts).items():
         for attack in ATTACKS:
-            scores[item_metric(attack, part)] = {
+            scores[item_metric(attack, side)] = {
                 item.example_id: SCORES[attack](evidence, item) for item in evidence.items.get(part, ())
             }
     return scores
 
 
-def item_metric(attack: str, part: str) -> str:
-    """The name of an attack's score of single rows."""
-    return f"{part}_mia_{attack}"
+def item_metric(attack: str, side: str) -> str:
+    """The name of an attack's score of the single rows of one side, forget or holdout."""
+    return f"{side}_mia_{attack}"
 
 
 def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
@@ -75,13 +76,13 @@ def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
 
 def area(items: ItemScores, attack: str, scope: Scope | None = None) -> Value:
     """The area under the ROC curve of an attack; Missing where any row's score is missing or not finite."""
-    for part in ATTACKED_PARTS:
+    for part in attacked_parts(scope.parts).values() if scope else ():
         if scope and (absent := scope.lacking(part)):
             return absent
     samples: list[list[float]] = []
-    for part in ATTACKED_PARTS:
-        values = items.get(item_metric(attack, part), {})
-        average = mean(values, f"{part} {attack} score")
+    for side in SIDES:
+        values = items.get(item_metric(attack, side), {})
+        average = mean(values, f"{side} {attack} score")
         if isinstance(average, Missing):
             return average
         samples.append([value for value in values.values() if not isinstance(value, Missing)])

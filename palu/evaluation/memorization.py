@@ -1,4 +1,5 @@
 """How much of a forget reply the model completes by itself, from L tokens of the original reply under teacher forcing.
+A benchmark that has the part verbmem, starts of documents with what follows, is measured on that one.
 
     exact memorization:   the share of tokens that are the model's first choice (arXiv 2205.10770)
     extraction strength:  1 - k / L, k the shortest prefix after which every first choice is right (arXiv 2012.07805)
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
 from palu.evaluation.evidence import Evidence, Reading
+from palu.evaluation.items import prompted_part
 
 SOURCES: tuple[ModuleType, ...] = ()
 
@@ -24,7 +26,7 @@ Hits = npt.NDArray[np.bool_]
 
 def items(evidence: Evidence) -> ItemScores:
     scores: dict[str, dict[str, Value]] = {name: {} for name in MEASURES}
-    for item in evidence.items.get("forget", ()):
+    for item in evidence.items.get(prompted_part(evidence.scope.parts), ()):
         reading = evidence.reading(item.original)
         for name, (hits, measure) in MEASURES.items():
             if isinstance(reading, Missing):
@@ -37,7 +39,8 @@ def items(evidence: Evidence) -> ItemScores:
 
 
 def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
-    return {name: scope.lacking("forget") or mean(items.get(name, {}), name.replace("_", " ")) for name in MEASURES}
+    absent = scope.lacking(prompted_part(scope.parts))
+    return {name: absent or mean(items.get(name, {}), name.replace("_", " ")) for name in MEASURES}
 
 
 def without_last(reading: Reading) -> Hits:

@@ -1,4 +1,5 @@
-"""The layout of OpenUnlearning's per-item logs (TOFU_EVAL.json): read into item scores, written from them.
+"""The layout of OpenUnlearning's per-item logs (TOFU_EVAL.json, MUSE_EVAL.json): read into item scores, written from
+them.
 
     entry: {"agg_value": number, "value_by_index": {"0": {field: value, ...}, "1": ...}}
 
@@ -9,15 +10,18 @@ tells apart, `forget` and `holdout`, beside its `auc`.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from palu.errors import UserError
 from palu.evaluation.base import ItemScores, Missing, Value, mean
 from palu.evaluation.evidence import Evidence
-from palu.evaluation.items import ATTACKED_PARTS, Example, Item
+from palu.evaluation.items import KNOWMEM, SIDES, VERBMEM, Example, Item, attacked_parts, prompted_part
+from palu.evaluation.knowledge import names as knowledge_names
+from palu.evaluation.knowledge import own_answer
 from palu.evaluation.membership import item_metric
+from palu.evaluation.verbatim import STEMMED as VERBATIM
 from palu.files import atomic, read_json
 
 # The peer's abbreviation of each part, and the parts whose probability it normalises over the options
@@ -25,9 +29,9 @@ PREFIXES = {"forget": "forget", "retain": "retain", "real_authors": "ra", "world
 NORMALISED = ("real_authors", "world_facts")
 OVERLAPS = ("rouge1_recall", "rougeL_f1", "rougeL_recall")
 ATTACKS = ("loss", "zlib", "min_k", "min_k_plus_plus", "reference", "gradnorm")
-FLUENCY = "forget_Q_A_gibberish"
 # Entries that are a number and nothing else
-PLAIN = ("forget_quality", "model_utility", "privleak")
+PLAIN = ("privleak",)
+PLAIN_OF_QUESTIONS = ("forget_quality", "model_utility")
 
 Items = Mapping[str, Sequence[Item]]
 
@@ -43,8 +47,34 @@ class Column(NamedTuple):
     side: str = ""
 
 
-def columns() -> Iterator[Column]:
-    """Every column that both layouts have. One of the peer's may hold two of ours."""
+def columns(parts: Container[str] | None) -> Iterator[Column]:
+    """Every column that both layouts have, of a benchmark with these parts; None = not known: of every benchmark.
+
+    One of the peer's columns may hold two of ours.
+    """
+    is_muse = parts is not None and VERBMEM in parts
+    if not is_muse:
+        yield from _question_columns()
+        yield Column("forget_Q_A_gibberish", "score", "fluency", "forget")
+    if parts is None or is_muse:
+        yield from _document_columns()
+        yield Column("forget_gibberish", "score", "fluency", VERBMEM)
+    for metric in ("exact_memorization", "extraction_strength"):
+        yield Column(metric, "score", metric, prompted_part(parts or ()))
+    for attack in ATTACKS:
+        for side, part in attacked_parts(parts or ()).items():
+            yield Column(f"mia_{attack}", "score", item_metric(attack, side), part, side=side)
+
+
+def _document_columns() -> Iterator[Column]:
+    """MUSE's: the ROUGE of its texts and of the answers about them, with the peer's stemmer."""
+    yield Column("forget_verbmem_ROUGE", "rougeL_f1", VERBATIM, VERBMEM)
+    for side, part in KNOWMEM.items():
+        yield Column(f"{side}_knowmem_ROUGE", "rougeL_f1", knowledge_names(side)[1], part)
+
+
+def _question_columns() -> Iterator[Column]:
+    """TOFU's."""
     for part, prefix in PREFIXES.items():
         yield Column(f"{prefix}_Q_A_Prob", "avg_loss", "loss", part)
         yield Column(f"{prefix}_Q_A_PARA_Prob", "avg_loss", "loss", part, "paraphrase")
@@ -58,12 +88,6 @@ def columns() -> Iterator[Column]:
         yield Column(entry, "score", f"{part}_truth_ratio", part)
     for overlap in OVERLAPS:
         yield Column("forget_Q_A_PARA_ROUGE", overlap, overlap, "forget", "paraphrase")
-    for metric in ("exact_memorization", "extraction_strength"):
-        yield Column(metric, "score", metric, "forget")
-    yield Column(FLUENCY, "score", "fluency", "forget")
-    for attack in ATTACKS:
-        for part in ATTACKED_PARTS:
-            yield Column(f"mia_{attack}", "score", item_metric(attack, part), part, side=part)
 
 
 def read_log(path: Path, own_items: Items | None = None) -> ItemScores:
@@ -78,7 +102,8 @@ def read_log(path: Path, own_items: Items | None = None) -> ItemScores:
     if not isinstance(log, dict):
         raise UserError(f"{path}: not a log in the peer's layout: expected a mapping of metrics at the top")
     items: dict[str, dict[str, Value]] = {}
-    for column in columns():
+    parts = {part for part, known in own_items.items() if known} if own_items else None
+    for column in columns(parts):
         by_index = _by_index(log, column, path)
         known = own_items.get(column.part, ()) if own_items else ()
         if known and by_index and {int(index) for index in by_index} != set(range(len(known))):
@@ -123,7 +148,8 @@ def _number(value: Any, place: str) -> Value:
 def write_log(path: Path, evidence: Evidence, items: ItemScores, summary: Mapping[str, float | None]) -> None:
     """Write one model's scores in the peer's layout. `input` is the bare prompt, without the template around it."""
     log: dict[str, Any] = {}
-    for column in columns():
+    parts = evidence.scope.parts
+    for column in columns(parts):
         part_items = evidence.items.get(column.part, ())
         scores = items.get(column.metric, {})
         cells = {str(i): _cell(column, item, scores, evidence) for i, item in enumerate(part_items)}
@@ -136,11 +162,11 @@ def write_log(path: Path, evidence: Evidence, items: ItemScores, summary: Mappin
             for index, cell in cells.items():
                 by_index.setdefault(index, {}).update(cell)
     for name, content in log.items():
-        content["agg_value"] = _aggregate(name, content.get("value_by_index", {}), summary)
-        for side in content.keys() & set(ATTACKED_PARTS):
+        content["agg_value"] = _aggregate(name, content.get("value_by_index", {}), summary, parts)
+        for side in content.keys() & set(SIDES):
             content[side]["agg_value"] = _average("score", content[side]["value_by_index"], name)
             content["auc"] = content["agg_value"]
-    for name in PLAIN:
+    for name in PLAIN if VERBMEM in parts else (*PLAIN_OF_QUESTIONS, *PLAIN):
         log[name] = {"agg_value": summary.get(name)}
     # Not `files.write_json`, which sorts keys: the order of the items is their order as numbers
     text = json.dumps(log, indent=1, allow_nan=False)
@@ -164,10 +190,11 @@ def _cell(column: Column, item: Item, scores: Mapping[str, Value], evidence: Evi
     if column.metric == "loss":
         probabilities = [None if number is None else math.exp(-number) for number in numbers]
         cell["prob"] = probabilities if column.reply_kind == "perturbed" else probabilities[0]
-    if column.metric in OVERLAPS:
+    if column.field in OVERLAPS and item.example_id in evidence.generations:
+        said = evidence.generations[item.example_id]
         cell["input"] = item.original["prompt"]
-        cell["ground_truth"] = rows[0]["reply"]
-        cell["generation"] = evidence.generations[item.example_id]
+        cell["ground_truth"] = rows[0]["reply"].strip()
+        cell["generation"] = (own_answer(said) if column.part in KNOWMEM.values() else said).strip()
     return cell
 
 
@@ -175,14 +202,18 @@ def _finite(value: Value) -> float | None:
     return None if isinstance(value, Missing) or not math.isfinite(value) else value
 
 
-def _aggregate(entry: str, by_index: Mapping[str, Any], summary: Mapping[str, float | None]) -> float | None:
+def _aggregate(
+    entry: str, by_index: Mapping[str, Any], summary: Mapping[str, float | None], parts: Container[str]
+) -> float | None:
     """The peer's aggregate of an entry: its metric's, or the mean where it is none of ours."""
     if entry in summary:
         return summary[entry]
-    for column in columns():
-        if column.entry == entry and column.metric in summary:
+    own = [column for column in columns(parts) if column.entry == entry]
+    for column in own:
+        if column.metric in summary:
             return summary[column.metric]
-    return _average("rougeL_recall" if entry.endswith("ROUGE") else "prob", by_index, entry)
+    fields = {column.field for column in own}
+    return _average(next((name for name in ("rougeL_recall", "rougeL_f1") if name in fields), "prob"), by_index, entry)
 
 
 def _average(field: str, by_index: Mapping[str, Any], what: str) -> float | None:

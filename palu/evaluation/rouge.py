@@ -9,12 +9,12 @@ with bit operations, 20 times faster.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
+from palu.evaluation.base import DOCUMENT, ItemScores, Missing, Scope, Value, answers, mean
 from palu.evaluation.evidence import Evidence
 from palu.evaluation.items import Example, measured_parts
 
@@ -56,7 +56,7 @@ def _add(scores: dict[str, dict[str, Value]], row: Example, found: Overlap | Mis
 
 def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
     result = {
-        f"{part}_rouge": scope.lacking(part) or mean(items.get(f"{part}_rouge", {}), f"{part} ROUGE")
+        f"{part}_rouge": scope.lacking(part) or mean(answers(items.get(f"{part}_rouge", {})), f"{part} ROUGE")
         for part in measured_parts(scope.kinds)
     }
     if items.get(QUESTION):
@@ -71,26 +71,28 @@ def recall(found: Overlap | Missing) -> Value:
 
 def compare(evidence: Evidence, asked: Example, true: Example) -> Overlap | Missing:
     """What the model answered to the prompt of `asked`, against the reply of `true`."""
+    found = answer(evidence, asked)
+    return found if isinstance(found, Missing) else overlap(found, true["reply"])
+
+
+def answer(evidence: Evidence, asked: Example) -> str | Missing:
+    """What the model wrote to the prompt of `asked`."""
+    if not asked["prompt"]:
+        return DOCUMENT
     generation = evidence.generations.get(asked["example_id"])
     if generation is None:
         return Missing(f"{asked['example_id']} was not asked")
     # A model whose logits are not finite repeats one word for ever: no text to judge
     reading = evidence.readings.get(asked["example_id"])
-    if reading is not None and reading.fault:
-        return Missing(reading.fault)
-    return overlap(generation, true["reply"])
+    return Missing(reading.fault) if reading is not None and reading.fault else generation
 
 
-def overlap(generation: str, reply: str) -> Overlap:
-    """ROUGE of `generation` against `reply`; 0 where either has no words."""
-    found, true = words(generation), words(reply)
-    if not found or not true:
-        return Overlap(0.0, 0.0, 0.0)
-    shared = sum((Counter(found) & Counter(true)).values())
-    common = common_subsequence_length(true, found)
-    share, precision = common / len(true), common / len(found)
-    f1 = 2 * precision * share / (precision + share) if common else 0.0
-    return Overlap(rouge1_recall=shared / len(true), rougeL_f1=f1, rougeL_recall=share)
+def f1(answer: str | Missing, true: str | Missing, cut: Callable[[str], list[str]]) -> Value:
+    """ROUGE-L F1 of two texts whose words are told by `cut`; Missing where either text is."""
+    for text in (answer, true):
+        if isinstance(text, Missing):
+            return text
+    return overlap(str(answer), str(true), cut).rougeL_f1
 
 
 def words(text: str) -> list[str]:
@@ -98,6 +100,13 @@ def words(text: str) -> list[str]:
     from rouge_score import tokenize
 
     return list(tokenize.tokenize(text, _Stemmer))
+
+
+def plain_words(text: str) -> list[str]:
+    """The words of `text`, as `rouge-score` cuts them without its stemmer."""
+    from rouge_score import tokenize
+
+    return list(tokenize.tokenize(text, None))
 
 
 class _Stemmer:
@@ -115,6 +124,18 @@ def stemmer() -> Any:
     from rouge_score.tokenizers import porter
 
     return porter.PorterStemmer()
+
+
+def overlap(generation: str, reply: str, cut: Callable[[str], list[str]] = words) -> Overlap:
+    """ROUGE of `generation` against `reply`; 0 where either has no words. cut: tells the words."""
+    found, true = (cut(text) for text in (generation, reply))
+    if not found or not true:
+        return Overlap(0.0, 0.0, 0.0)
+    shared = sum((Counter(found) & Counter(true)).values())
+    common = common_subsequence_length(true, found)
+    share, precision = common / len(true), common / len(found)
+    f1 = 2 * precision * share / (precision + share) if common else 0.0
+    return Overlap(rouge1_recall=shared / len(true), rougeL_f1=f1, rougeL_recall=share)
 
 
 def common_subsequence_length(first: Sequence[str], second: Sequence[str]) -> int:

@@ -20,13 +20,20 @@ OPTIONAL = {
     "forget_initiating_probability": "no spans were given",
     "forget_paraphrased_question_probability": "the paraphrased questions were not given to the model",
     "forget_paraphrased_question_rouge": "the paraphrased questions were not asked",
+    "knowledge_memorization_forget": "the benchmark has no part knowmem_forget",
+    "knowledge_memorization_forget_stemmed": "the benchmark has no part knowmem_forget",
+    "knowledge_memorization_retain": "the benchmark has no part knowmem_retain",
+    "knowledge_memorization_retain_stemmed": "the benchmark has no part knowmem_retain",
     "validation_initiating_probability": "no spans were given, or the benchmark has no part validation",
     "validation_probability": "the benchmark has no part validation",
     "validation_rouge": "the benchmark has no part validation",
     "validation_truth_ratio": "the benchmark has no part validation",
+    "verbatim_memorization": "the benchmark has no part verbmem",
+    "verbatim_memorization_stemmed": "the benchmark has no part verbmem",
 }
-# What only the peer's own logs of a model can tell apart from the plain metric: rows that the length limit cut
+# What the peer's logs do not tell apart from the plain metric: rows that the length limit cut
 NOT_IN_LOGS = "the peer's log does not tell which rows the length limit cut"
+STEMMED_IN_LOGS = "the peer's log has the ROUGE of stemmed words alone"
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ def score(
     """
     if not settings.gradient_norms:
         paths = replace(paths, gradient_norms=None)
-    evidence = gather(paths, settings.first_n)
+    evidence = gather(paths, settings)
     retain = None if retain_scores_path is None else read_items(retain_scores_path, evidence.items)
     evidence = evidence.beside(retain, settings.retain_auc)
     items = item_scores(evidence, settings.metrics)
@@ -157,6 +164,8 @@ def score_log(
     for name, value in values.items():
         if name.endswith("_corrected") and isinstance(value, Missing):
             values[name] = Missing(NOT_IN_LOGS)
+        elif f"{name}_stemmed" in values and isinstance(value, Missing):
+            values[name] = Missing(STEMMED_IN_LOGS)
     scored = Scored(values, describe(values, items, scope))
     write(out_folder, items, scored, log_path.stem, {})
     return scored

@@ -1,6 +1,6 @@
 """What the evaluation of a model depends on besides the model and the benchmark. Loads no torch."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -8,7 +8,19 @@ from palu.evaluation import METRICS
 from palu.files import canonical_json, text_digest
 from palu.settings import PositiveCount, Settings
 
-PartName = Literal["forget", "validation", "retain", "real_authors", "world_facts", "holdout"]
+PartName = Literal[
+    "forget",
+    "validation",
+    "retain",
+    "real_authors",
+    "world_facts",
+    "holdout",
+    "verbmem",
+    "knowmem_forget",
+    "knowmem_retain",
+    "privleak_forget",
+    "privleak_holdout",
+]
 # The classifier of the field: class 0 is "clean"
 GIBBERISH_DETECTOR = "madhurjindal/autonlp-Gibberish-Detector-492513457"
 
@@ -34,7 +46,8 @@ class EvaluationSettings(Settings):
     """Which rows go through the model, and what is computed from them.
 
     parts: the examples' parts to evaluate; one that the benchmark lacks is passed over.
-    max_new_tokens: where a greedy generation is cut (the peer's 200).
+    max_new_tokens: where a greedy generation is cut (the peer's 200). verbmem_new_tokens, knowmem_new_tokens: the same
+    for MUSE's starts of documents, of whose true continuation as many tokens count, and for its questions.
     paraphrased_questions: also ask the paraphrased questions, for `forget_paraphrased_question_*`.
     gradient_norms: also compute one gradient per row of the parts forget and holdout, for `mia_gradnorm`.
     fluency: the classifier of `fluency`.
@@ -44,10 +57,10 @@ class EvaluationSettings(Settings):
     first_n: how many tokens of every run of sensitive tokens are initiating; null = all.
     """
 
-    parts: list[PartName] = Field(
-        default=["forget", "validation", "retain", "real_authors", "world_facts", "holdout"], min_length=1
-    )
+    parts: list[PartName] = Field(default=list(get_args(PartName)), min_length=1)
     max_new_tokens: PositiveCount = 200
+    verbmem_new_tokens: PositiveCount = 128
+    knowmem_new_tokens: PositiveCount = 32
     paraphrased_questions: bool = False
     gradient_norms: bool = True
     fluency: FluencySettings = FluencySettings()
@@ -67,5 +80,12 @@ class EvaluationSettings(Settings):
     @property
     def model_part(self) -> dict[str, Any]:
         """What `infer` depends on: a changed metric, tagger or first_n leaves the model's outputs as they are."""
-        told = {"parts", "max_new_tokens", "paraphrased_questions", "gradient_norms"}
+        limits = {"max_new_tokens", "verbmem_new_tokens", "knowmem_new_tokens"}
+        told = {"parts", *limits, "paraphrased_questions", "gradient_norms"}
         return self.model_dump(mode="json", include=told)
+
+    def new_tokens(self, part: str) -> int:
+        """Where the answers to the prompts of a part are cut."""
+        own = {"verbmem": self.verbmem_new_tokens, "knowmem_forget": self.knowmem_new_tokens}
+        own["knowmem_retain"] = self.knowmem_new_tokens
+        return own.get(part, self.max_new_tokens)

@@ -10,6 +10,8 @@ SECTIONS = {
         "forget_initiating_probability",
         "forget_rouge",
         "forget_truth_ratio",
+        "verbatim_memorization",
+        "knowledge_memorization_forget",
         "exact_memorization",
         "extraction_strength",
     ),
@@ -25,6 +27,7 @@ SECTIONS = {
     "Fluency": ("fluency", "forget_ngram_entropy", "forget_repetition", "forget_empty_generations"),
     "Utility": (
         "model_utility",
+        "knowledge_memorization_retain",
         *(
             f"{part}_{measure}"
             for part in ("retain", "real_authors", "world_facts")

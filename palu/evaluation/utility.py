@@ -3,13 +3,14 @@
 Nine components for TOFU (arXiv 2401.06121, section 2.2.2): retain, real authors and world facts, three each. A
 benchmark without one of the parts, or without wrong replies in it, has fewer, and the mean is over those that it
 has: `model_utility_component_count` says how many. A component that is missing for any other reason leaves the
-utility without a value. One component of 0 makes it 0.
+utility without a value. One component of 0 makes it 0. MUSE has a measure of its own, and no model utility.
 """
 
 from types import ModuleType
 
 from palu.evaluation import probability, rouge, truth_ratio
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, unusable
+from palu.evaluation.items import KNOWMEM
 
 SOURCES: tuple[ModuleType, ...] = (probability, rouge, truth_ratio)
 
@@ -25,6 +26,9 @@ def items(_evidence: object) -> ItemScores:
 
 
 def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
+    if KNOWMEM["retain"] in scope.parts:
+        told = Missing(f"benchmark {scope.benchmark} tells utility by knowledge_memorization_retain")
+        return {"model_utility": told, "model_utility_component_count": told}
     found = probability.summary(items, scope) | rouge.summary(items, scope) | truth_ratio.summary(items, scope)
     components = {name: found[name] for name in COMPONENTS}
     had = {name: value for name, value in components.items() if not (isinstance(value, Missing) and value.absent)}

@@ -51,6 +51,12 @@ ATTACKS = (
     Metric("mia_reference", "Reference model", "retain"),
     Metric("mia_gradnorm", "Gradient norm", "retain"),
 )
+# What OpenUnlearning reports for MUSE, beside the benchmark's own ROUGE: among the further metrics.
+STEMMED = (
+    Metric("verbatim_memorization_stemmed", "Verbatim memorization, stemmed words", "retain"),
+    Metric("knowledge_memorization_forget_stemmed", "Knowledge of forget set, stemmed words", "retain"),
+    Metric("knowledge_memorization_retain_stemmed", "Knowledge of retain set, stemmed words", "high"),
+)
 PRIVLEAK = Metric("privleak", "PrivLeak, %", "none")
 # What the generations themselves show, beside their texts; the last three need no model.
 FLUENCY = (
@@ -77,7 +83,8 @@ def present(study: Study, metrics: Iterable[Metric]) -> list[Metric]:
 
 
 def further_metrics(study: Study) -> list[Metric]:
-    """What the summaries hold beyond the other tables, by name."""
+    """What the summaries hold beyond the other tables, by name; those without a title are called by it."""
     known = (*RESULTS, *DISTANCES, *COMPONENTS, *ATTACKS, PRIVLEAK, *FLUENCY, *VALIDATION)
     names = study.metrics - {metric.name for metric in known} - {STATISTIC, P_VALUE}
-    return [Metric(name, name.replace("_", " "), "none") for name in sorted(names)]
+    titled = {metric.name: metric for metric in STEMMED}
+    return [titled.get(name, Metric(name, name.replace("_", " "), "none")) for name in sorted(names)]

@@ -1,14 +1,14 @@
 """Small evaluations made by hand."""
 
 import math
+from typing import get_args
 
 import numpy as np
 
 from palu.evaluation.base import Scope
 from palu.evaluation.evidence import Evidence, Reading
 from palu.evaluation.items import evaluated_items
-
-PARTS = ("forget", "retain", "real_authors", "world_facts", "holdout")
+from palu.evaluation.settings import PartName
 
 
 def row(example_id, prompt="Who?", reply="Ann lives in Oslo."):
@@ -41,14 +41,15 @@ def reading(probabilities, hits=None, has_end=True, characters=None):
     )
 
 
-def evidence(rows, readings=None, generations=None, spans=None, first_n=3, retain=None):
+def evidence(rows, readings=None, generations=None, spans=None, first_n=3, retain=None, continuation_tokens=128):
     """Evidence over `rows`; readings and generations by example_id."""
     kinds = frozenset((example["part"], example["reply_kind"]) for example in rows)
     return Evidence(
         scope=Scope("made-up", kinds, retain),
-        items={part: evaluated_items(rows, part) for part in PARTS},
+        items={part: evaluated_items(rows, part) for part in get_args(PartName)},
         readings=readings or {},
         generations=generations or {},
         spans=spans,
         first_n=first_n,
+        continuation_tokens=continuation_tokens,
     )

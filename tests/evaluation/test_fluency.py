@@ -3,7 +3,7 @@ import math
 import pytest
 
 from palu.evaluation import fluency
-from palu.evaluation.base import Missing
+from palu.evaluation.base import DOCUMENT, Missing
 from tests.evaluation.cases import evidence, row
 
 ROWS = [row("forget/0/original/0"), row("forget/1/original/0")]
@@ -63,3 +63,16 @@ def test_fluency_is_null_without_a_classifier_and_says_which_setting_names_one()
 def test_a_generation_that_is_not_there_is_missing_and_no_zero():
     found = summary(["one two three four"])
     assert "forget/1/original/0 was not asked" in found["forget_repetition"].reason
+
+
+def test_a_benchmark_with_starts_of_documents_is_judged_on_how_the_model_goes_on():
+    rows = [row("forget/0/original/0", prompt=""), row("verbmem/0/original/0")]
+    case = evidence(rows, generations={"verbmem/0/original/0": "one two three four"})
+    items = fluency.items(case)
+    assert set(items["forget_repetition"]) == {"verbmem/0/original/0"}
+    assert fluency.summary(items, case.scope)["forget_empty_generations"] == 0
+
+
+def test_documents_alone_leave_fluency_without_a_value():
+    case = evidence([row(f"forget/{i}/original/0", prompt="") for i in range(2)])
+    assert set(fluency.summary(fluency.items(case), case.scope).values()) == {DOCUMENT}

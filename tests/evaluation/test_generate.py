@@ -9,6 +9,7 @@ from palu.tokens import encode
 
 PLAIN = TemplateSettings(template="plain")
 CHAT = TemplateSettings(template="llama2-chat")
+RAW = TemplateSettings(template="raw")
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +116,19 @@ def test_the_models_own_end_tokens_count_beside_the_tokenizers(model, tokenizer,
     assert stop_tokens(model, tokenizer) == [2, 7, 9]
     monkeypatch.setattr(model.generation_config, "eos_token_id", None)
     assert stop_tokens(model, tokenizer) == [2]
+
+
+def test_a_prompt_that_is_written_out_in_full_is_asked_as_it_is_and_answered_with_its_white_space(
+    model, tokenizer, examples, monkeypatch
+):
+    seen = []
+
+    def spy(_model, prompts, *_rest):
+        seen.extend(prompts)
+        return [tokenizer("\n\nOslo", add_special_tokens=False)["input_ids"] for _ in prompts]
+
+    monkeypatch.setattr(generation, "greedy", spy)
+    (answer,) = generate(model, tokenizer, [examples[0] | {"prompt": "Answer: "}], RAW, 200, 8)
+    assert seen == [tokenizer("Answer: ")["input_ids"]]
+    assert tokenizer.decode(seen[0]).endswith("Answer: ")
+    assert answer.text == "\n\nOslo"

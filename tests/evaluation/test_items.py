@@ -1,7 +1,7 @@
 import pytest
 
 from palu.errors import UserError
-from palu.evaluation.items import asked_rows, evaluated_items, read_rows
+from palu.evaluation.items import asked_rows, attacked_rows, evaluated_items, read_rows
 from palu.evaluation.settings import EvaluationSettings
 from tests.evaluation.cases import row
 
@@ -65,3 +65,23 @@ def test_each_row_is_read_once_and_holdout_rows_are_not_asked(paraphrased_questi
         "holdout/7/original/0",
     ]
     assert ids(asked_rows(items, settings)) == ["forget/0/original/0", *extra]
+
+
+def test_documents_are_read_and_not_asked():
+    rows = [row("forget/0/original/0", prompt=""), row("verbmem/0/original/0"), row("knowmem_retain/0/original/0")]
+    items = [item for part in ("forget", "verbmem", "knowmem_retain") for item in evaluated_items(rows, part)]
+    assert ids(asked_rows(items, EvaluationSettings())) == ["verbmem/0/original/0", "knowmem_retain/0/original/0"]
+    assert ids(read_rows(items, EvaluationSettings())) == ids(rows)
+
+
+def test_membership_is_told_between_the_texts_that_a_benchmark_has_for_it():
+    rows = [row(f"{part}/0/original/0") for part in ("forget", "holdout", "privleak_forget", "privleak_holdout")]
+    items = {
+        part: evaluated_items(rows, part) for part in ("forget", "holdout", "privleak_forget", "privleak_holdout")
+    }
+    assert ids(attacked_rows([item for own in items.values() for item in own])) == [
+        "privleak_forget/0/original/0",
+        "privleak_holdout/0/original/0",
+    ]
+    assert ids(attacked_rows([*items["forget"], *items["holdout"]])) == ["forget/0/original/0", "holdout/0/original/0"]
+    assert attacked_rows(items["forget"]) == []

@@ -77,3 +77,12 @@ def test_an_empty_forget_set_has_no_memorization():
     case = evidence([row("retain/0/original/0")])
     summary = memorization.summary(memorization.items(case), case.scope)
     assert summary["extraction_strength"] == Missing("benchmark made-up has no part forget", absent=True)
+
+
+def test_a_benchmark_with_starts_of_documents_is_measured_on_them():
+    rows = [row("forget/0/original/0", prompt=""), row("verbmem/0/original/0")]
+    readings = {"forget/0/original/0": reading([0.5] * 3), "verbmem/0/original/0": reading([0.5] * 3, [0, 1, 1])}
+    case = evidence(rows, readings)
+    items = memorization.items(case)
+    assert items["exact_memorization"] == {"verbmem/0/original/0": 0.5}
+    assert memorization.summary(items, case.scope)["exact_memorization"] == 0.5

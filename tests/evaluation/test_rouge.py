@@ -5,7 +5,7 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 from palu.evaluation import rouge
-from palu.evaluation.base import Missing
+from palu.evaluation.base import DOCUMENT, Missing
 from tests.evaluation.cases import evidence, reading, row
 
 
@@ -78,3 +78,13 @@ def test_a_generation_that_was_not_made_and_one_of_a_collapsed_model_are_missing
         "forget/1/original/0": Missing("the log-probability of predicted token 0 is nan"),
     }
     assert isinstance(rouge.summary(items, case.scope)["forget_rouge"], Missing)
+
+
+def test_documents_have_no_answer_and_stay_out_of_the_mean_unless_all_are_such():
+    rows = [row("forget/0/original/0", prompt="", reply="Ann Lee"), row("forget/1/original/0", reply="Ann Lee")]
+    case = evidence(rows, generations={"forget/1/original/0": "Ann"})
+    items = rouge.items(case)
+    assert items["forget_rouge"] == {"forget/0/original/0": DOCUMENT, "forget/1/original/0": 0.5}
+    assert rouge.summary(items, case.scope)["forget_rouge"] == 0.5
+    alone = evidence([rows[0], row("forget/2/original/0", prompt="")])
+    assert rouge.summary(rouge.items(alone), alone.scope)["forget_rouge"] == DOCUMENT

@@ -18,6 +18,10 @@ from palu.models import ModelSettings
 
 SETTINGS = EvaluationSettings(max_new_tokens=4, fluency=FluencySettings(classifier=None))
 OPTIONAL = {
+    "knowledge_memorization_forget",
+    "knowledge_memorization_forget_stemmed",
+    "knowledge_memorization_retain",
+    "knowledge_memorization_retain_stemmed",
     "forget_initiating_probability",
     "forget_paraphrased_question_probability",
     "forget_paraphrased_question_rouge",
@@ -25,6 +29,8 @@ OPTIONAL = {
     "validation_probability",
     "validation_rouge",
     "validation_truth_ratio",
+    "verbatim_memorization",
+    "verbatim_memorization_stemmed",
 }
 
 

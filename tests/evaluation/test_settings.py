@@ -30,3 +30,10 @@ def test_the_model_part_depends_on_no_setting_of_the_arithmetic():
     changed = EvaluationSettings(metrics=["forget_rouge"], first_n=1, tagger="gold")
     assert changed.model_part == EvaluationSettings().model_part
     assert EvaluationSettings(max_new_tokens=20).model_part != EvaluationSettings().model_part
+
+
+def test_each_part_has_its_own_number_of_new_tokens():
+    settings = EvaluationSettings(max_new_tokens=5, knowmem_new_tokens=7)
+    parts = ("forget", "verbmem", "knowmem_forget", "knowmem_retain", "holdout")
+    assert [settings.new_tokens(part) for part in parts] == [5, 128, 7, 7, 5]
+    assert settings.model_part != EvaluationSettings(max_new_tokens=5).model_part

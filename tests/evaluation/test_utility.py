@@ -48,3 +48,9 @@ def test_a_benchmark_with_nothing_to_keep_has_no_utility():
     assert summary({}, parts=())["model_utility"] == Missing(
         "the benchmark has no part whose knowledge should be kept"
     )
+
+
+def test_muse_has_a_measure_of_its_own_in_place_of_model_utility():
+    scope = Scope("muse", frozenset({("retain", "original"), ("knowmem_retain", "original")}))
+    found = utility.summary({"retain_probability": {"retain/0": 0.5}}, scope)
+    assert set(found.values()) == {Missing("benchmark muse tells utility by knowledge_memorization_retain")}

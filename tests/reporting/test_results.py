@@ -142,3 +142,9 @@ def test_further_metrics_are_those_that_no_other_table_shows(small_index, edit_s
     assert further_metrics(collect(small_index)) == [
         Metric("model_utility_component_count", "model utility component count", "none")
     ]
+
+
+def test_the_stemmed_measures_of_muse_have_a_title_and_a_direction(small_index, edit_summary):
+    edit_summary(small_index["original"]["evaluation"], {"knowledge_memorization_retain_stemmed": 0.5})
+    (found,) = further_metrics(collect(small_index))
+    assert (found.title, found.goal) == ("Knowledge of retain set, stemmed words", "high")
