@@ -28,16 +28,23 @@ def sensitive_tokens(reply: str, char_start: Integers, char_end: Integers, spans
     last_solid_end = np.append(0, np.maximum.accumulate(np.where(solid, index + 1, 0)))
     first, last = next_solid[np.asarray(char_start)], last_solid_end[np.asarray(char_end)]
     real = first < last
-    hits = [real & (first < end) & (last > start) for start, end in spans]
-    tokens = np.logical_or.reduce(hits) if hits else np.zeros(len(first), dtype=bool)
-    return tokens, np.array([hit.any() for hit in hits], dtype=bool)
+    starts, ends = np.array(spans, dtype=np.int64).reshape(-1, 2).clip(0, len(reply)).T
+    in_span, in_token = (_covered_before(*edges, len(reply)) for edges in ((starts, ends), (first[real], last[real])))
+    return real & (in_span[last] > in_span[first]), in_token[ends] > in_token[starts]
+
+
+def _covered_before(starts: Integers, ends: Integers, length: int) -> npt.NDArray[np.int64]:
+    """(length + 1,): how many of the characters before each place lie in one of these stretches."""
+    depth = np.bincount(starts, minlength=length + 1) - np.bincount(ends, minlength=length + 1)
+    return np.append(0, (depth.cumsum()[:-1] > 0).cumsum())
 
 
 def run_offsets(inside: Mask) -> npt.NDArray[np.int16]:
-    """(T,) bool -> (T,) int16: 0, 1, 2... along every run of True, -1 elsewhere."""
+    """(T,) bool -> (T,) int16: 0, 1, 2... along every run of True, no higher than 32767; -1 elsewhere."""
     index = np.arange(len(inside))
     last_outside = np.maximum.accumulate(np.where(inside, -1, index))
-    return np.where(inside, index - last_outside - 1, -1).astype(np.int16)
+    offsets = np.where(inside, index - last_outside - 1, -1)
+    return np.minimum(offsets, np.iinfo(np.int16).max).astype(np.int16)
 
 
 def first_of_runs(offsets: npt.NDArray[np.int16], first_n: int | None) -> Mask:

@@ -43,3 +43,31 @@ def test_the_first_of_each_run_are_initiating(first_n, expected):
 )
 def test_run_offsets_count_along_each_run(inside, expected):
     assert list(run_offsets(np.array(inside, dtype=bool))) == expected
+
+
+def test_a_run_of_a_whole_book_stays_a_run():
+    offsets = run_offsets(np.ones(40_000, dtype=bool))
+    assert offsets[32_766:32_769].tolist() == [32_766, 32_767, 32_767]
+    assert offsets[-1] == 32_767
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_tokens_and_spans_meet_as_the_definition_says(seed):
+    draw = np.random.default_rng(seed)
+    reply = "".join(draw.choice(list("ab  \n"), size=30))
+    starts = draw.integers(0, 30, 12)
+    ends = np.minimum(starts + draw.integers(0, 6, 12), 30)
+    spans = [
+        (int(start), int(min(start + size, 30)))
+        for start, size in draw.integers(1, 8, (5, 2)) + [[i, 0] for i in range(5)]
+    ]
+    tokens, found = sensitive_tokens(reply, starts, ends, spans)
+
+    def meets(token, span):
+        text = reply[slice(*token)]
+        first = token[0] + len(text) - len(text.lstrip())
+        return bool(text.strip()) and first < span[1] and first + len(text.strip()) > span[0]
+
+    pairs = [[meets(token, span) for span in spans] for token in zip(starts, ends, strict=True)]
+    assert tokens.tolist() == [any(own) for own in pairs]
+    assert found.tolist() == [any(own) for own in zip(*pairs, strict=True)]

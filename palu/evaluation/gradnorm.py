@@ -1,12 +1,14 @@
 """How far one step on a row would move the model: gradient norms, for the attack of that name.
 
 The loss is the row's mean negative log-likelihood over its targets but the last, as in OpenUnlearning. Its gradient's
-2-norm is taken for each parameter tensor, and the mean over the tensors is the row's value.
+2-norm is taken for each parameter tensor, and the mean over the tensors is the row's value. A document in pieces has
+one loss, the mean over the targets of all its pieces, and so one gradient: the sum of theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -16,12 +18,14 @@ from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
 
 from palu.models import output_head
-from palu.tokens import TokenRow
+from palu.tokens import TokenRow, grouped
 
 # Gradients of several rows at once, where that many whole models fit; a model that is larger goes row by row, and no
 # two of its gradients exist at the same time
 GRADIENT_BYTES = {"cuda": 2**33, "cpu": 2**28}
 ROWS_PER_BATCH = 32
+# Vectorised attention holds a matrix of T x T numbers for each row, head and layer until the backward pass
+PAIRS_PER_BATCH = 2**22
 
 
 def gradient_norms(
@@ -33,27 +37,41 @@ def gradient_norms(
 
     The naive program is `loss.backward()` for one row after the other. A small model's rows share vectorised passes:
     twice as fast at 0.35 M parameters on two idle cores, ten times beside other work (tests/benchmarks/evaluate.py
-    --backward). advance: told how many rows each batch has finished.
+    --backward). rows: in the order of `encode`; the pieces of a document count as one row. advance: told how many
+    rows, each piece counted, every batch has finished.
     """
     kind = "cuda" if model.device.type == "cuda" else "cpu"
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    count = min(ROWS_PER_BATCH, GRADIENT_BYTES[kind] // size)
-    longest_first = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-    usable = [i for i in longest_first if len(rows[i]) - rows[i].first_target > 1]
-    norms = [float("nan")] * len(rows)
-    advance(len(rows) - len(usable))
-    for start in range(0, len(usable), max(count, 1)):
-        chosen = usable[start : start + max(count, 1)]
-        batch = [rows[i] for i in chosen]
-        found = vectorised(model, batch) if count > 1 else [one_by_one(model, row) for row in batch]
+    limit = min(ROWS_PER_BATCH, GRADIENT_BYTES[kind] // size)
+    groups = grouped(rows)
+    longest_first = sorted(range(len(groups)), key=lambda i: -len(groups[i][0]))
+    waiting = [i for i in longest_first if _target_count(groups[i]) > 0]
+    norms = [float("nan")] * len(groups)
+    advance(sum(len(group) for group in groups if not _target_count(group)))
+    while waiting:
+        chosen = _together(groups, waiting, limit)
+        waiting = waiting[len(chosen) :]
+        several = [groups[i][0] for i in chosen]
+        found = vectorised(model, several) if len(chosen) > 1 else [one_by_one(model, groups[chosen[0]])]
         for i, norm in zip(chosen, found, strict=True):
             norms[i] = norm
-        advance(len(chosen))
+        advance(sum(len(groups[i]) for i in chosen))
     return norms
 
 
-def one_by_one(model: PreTrainedModel, row: TokenRow) -> float:
-    """The row's value; each parameter's gradient is dropped as soon as its norm is known."""
+def _together(groups: Sequence[Sequence[TokenRow]], waiting: list[int], limit: int) -> list[int]:
+    """The first of `waiting` and those behind it, longest first, that share a vectorised pass with it."""
+    room = min(limit, PAIRS_PER_BATCH // len(groups[waiting[0]][0]) ** 2)
+    return list(takewhile(lambda i: len(groups[i]) == 1, waiting[: max(room, 1)])) or waiting[:1]
+
+
+def _target_count(pieces: Sequence[TokenRow]) -> int:
+    """The targets of a row's pieces but its last one."""
+    return sum(len(piece) - piece.first_target for piece in pieces) - 1
+
+
+def one_by_one(model: PreTrainedModel, pieces: Sequence[TokenRow]) -> float:
+    """The value of a row, given as its pieces; each parameter's gradient is dropped as soon as its norm is known."""
     norms: list[Tensor] = []
 
     def take(parameter: Tensor) -> None:
@@ -62,20 +80,27 @@ def one_by_one(model: PreTrainedModel, row: TokenRow) -> float:
             parameter.grad = None
 
     parameters = list(model.parameters())
+    share = 1 / _target_count(pieces)
+    for piece in pieces[:-1]:
+        _loss(model, piece, share, left_out=0).backward()  # type: ignore[no-untyped-call]
     hooks = [
         parameter.register_post_accumulate_grad_hook(take)  # type: ignore[no-untyped-call]
         for parameter in parameters
     ]
     try:
-        ids, targets, positions, _ = _padded([row], model.device)
-        weight, bias = output_head(model)
-        states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, positions[0]]
-        logits = linear(states, weight, bias).float()
-        cross_entropy(logits, targets[0]).backward()  # type: ignore[no-untyped-call]
+        _loss(model, pieces[-1], share, left_out=1).backward()  # type: ignore[no-untyped-call]
     finally:
         for hook in hooks:
             hook.remove()
     return float(torch.stack(norms).sum() / len(parameters))
+
+
+def _loss(model: PreTrainedModel, piece: TokenRow, share: float, left_out: int) -> Tensor:
+    """`share` times the negative log-likelihood of a piece's targets but the last `left_out` of them."""
+    ids, targets, positions, _ = _padded([piece], model.device, left_out)
+    weight, bias = output_head(model)
+    states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, positions[0]]
+    return cross_entropy(linear(states, weight, bias).float(), targets[0], reduction="sum") * share
 
 
 def vectorised(model: PreTrainedModel, rows: Sequence[TokenRow]) -> list[float]:
@@ -101,17 +126,19 @@ def vectorised(model: PreTrainedModel, rows: Sequence[TokenRow]) -> list[float]:
     return [float(value) for value in torch.stack(norms).mean(0)]
 
 
-def _padded(rows: Sequence[TokenRow], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(B, T) tokens, and of the P targets but each row's last: (B, P) tokens, predicting positions, shares in the
-    row's mean. What follows a row has the share 0, and no real token sees it."""
-    counts = [len(row) - row.first_target - 1 for row in rows]
+def _padded(
+    rows: Sequence[TokenRow], device: torch.device, left_out: int = 1
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(B, T) tokens, and of the P targets but each row's last `left_out`: (B, P) tokens, predicting positions, shares
+    in the row's mean. What follows a row has the share 0, and no real token sees it."""
+    counts = [len(row) - row.first_target - left_out for row in rows]
     ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
     targets, positions = torch.zeros(2, len(rows), max(counts), dtype=torch.int64)
     shares = torch.zeros(len(rows), max(counts))
     for i, (row, count) in enumerate(zip(rows, counts, strict=True)):
         tokens = torch.from_numpy(row.input_ids.astype("int64"))
         ids[i, : len(row)] = tokens
-        targets[i, :count] = tokens[row.first_target : -1]
-        positions[i, :count] = torch.arange(row.first_target - 1, len(row) - 2)
+        targets[i, :count] = tokens[row.first_target :][:count]
+        positions[i, :count] = torch.arange(row.first_target - 1, row.first_target - 1 + count)
         shares[i, :count] = 1 / count
     return ids.to(device), targets.to(device), positions.to(device), shares.to(device)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ from transformers import PreTrainedModel
 from palu.heads.projection import Projection
 from palu.models import hidden_states, output_head
 from palu.tables import LOGPROBS
-from palu.tokens import TokenRow, collate, length_buckets
+from palu.tokens import TokenRow, collate, grouped, length_buckets
 
 # Padded tokens that go through the model at once, and positions whose logits exist at once. A GPU wants large
 # matrices; a CPU is quickest with what stays in its cache (measured at V = 2048, 0.35 M parameters). Passing the
@@ -29,7 +31,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """What a model makes of the P predicted tokens of one row.
+    """What a model makes of the P predicted tokens of one row, or one piece of a document.
 
     log_probs: (P,) float32. argmax_hits: (P,) bool. expected, variance: (P,) float32, mean and variance of log p of a
     word drawn from p itself; None where nobody asked.
@@ -118,9 +120,10 @@ def moments_of(log_probs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def to_table(rows: Sequence[TokenRow], judged: Sequence[Judged]) -> pa.Table:
-    """The `logprobs` table of judged rows."""
-    targets = [slice(row.first_target, None) for row in rows]
-    counts = np.array([len(found.log_probs) for found in judged])
+    """The `logprobs` table of judged rows in the order of `encode`; the pieces of a document are one row of it."""
+    groups, waiting = grouped(rows), iter(judged)
+    found = [_joined(list(islice(waiting, len(group)))) for group in groups]
+    counts = np.array([len(whole.log_probs) for whole in found])
 
     def lists(pieces: Sequence[npt.NDArray[np.generic] | None]) -> pa.Array:
         had = [piece for piece in pieces if piece is not None]
@@ -129,15 +132,27 @@ def to_table(rows: Sequence[TokenRow], judged: Sequence[Judged]) -> pa.Table:
         values = np.concatenate(had) if had else np.empty(0)
         return pa.ListArray.from_arrays(offsets, values, mask=pa.array(absent))
 
+    def of_targets(name: str) -> pa.Array:
+        return lists([np.concatenate([getattr(row, name)[row.first_target :] for row in group]) for group in groups])
+
     columns = {
-        "example_id": pa.array([row.example_id for row in rows], pa.string()),
-        "token_ids": lists([row.input_ids[target] for row, target in zip(rows, targets, strict=True)]),
-        "log_probs": lists([found.log_probs for found in judged]),
-        "argmax_hits": lists([found.argmax_hits for found in judged]),
-        "char_starts": lists([row.char_start[target] for row, target in zip(rows, targets, strict=True)]),
-        "char_ends": lists([row.char_end[target] for row, target in zip(rows, targets, strict=True)]),
-        "has_end": pa.array([row.has_end for row in rows], pa.bool_()),
-        "expected_log_probs": lists([found.expected for found in judged]),
-        "log_prob_variances": lists([found.variance for found in judged]),
+        "example_id": pa.array([group[0].example_id for group in groups], pa.string()),
+        "token_ids": of_targets("input_ids"),
+        "log_probs": lists([whole.log_probs for whole in found]),
+        "argmax_hits": lists([whole.argmax_hits for whole in found]),
+        "char_starts": of_targets("char_start"),
+        "char_ends": of_targets("char_end"),
+        "has_end": pa.array([group[-1].has_end for group in groups], pa.bool_()),
+        "expected_log_probs": lists([whole.expected for whole in found]),
+        "log_prob_variances": lists([whole.variance for whole in found]),
     }
     return pa.table(columns).cast(LOGPROBS)
+
+
+def _joined(pieces: Sequence[Judged]) -> Judged:
+    """What is known of a document's tokens, piece after piece."""
+    columns: dict[str, Any] = {}
+    for name in ("log_probs", "argmax_hits", "expected", "variance"):
+        parts = [getattr(piece, name) for piece in pieces]
+        columns[name] = None if any(part is None for part in parts) else np.concatenate(parts)
+    return Judged(**columns)

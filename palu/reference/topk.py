@@ -43,13 +43,14 @@ def write_topk(
     """
     reference = reference_provenance(model_folder, settings) | {"layer": tables.LAST_LAYER}
     parts = tables.check(states_path, "states", reference)["parts"]
-    rows = tokens.encode(
+    whole = tokens.encode_whole(
         training_rows(examples_path, parts.split(",")),
         models.load_tokenizer(model_folder),
         settings,
         settings.max_length,
         tokens.read_spans(spans_path),
     )
+    rows = list(whole)
     if not any((row.role == SENSITIVE).any() for row in rows):
         raise UserError(f"{spans_path}: no span covers a token of the {len(rows)} replies in {states_path}")
     weight, bias = models.head_weight(model_folder, "float32")
@@ -62,7 +63,10 @@ def write_topk(
 def write_topk_of(
     rows: Sequence[tokens.TokenRow], states_path: Path, head: Projection, k: int, out: Path, facts: Mapping[str, str]
 ) -> None:
-    """Write the topk table of the sensitive positions of `rows`. facts: its provenance, with the states' `dtype`."""
+    """Write the topk table of the sensitive positions of `rows`, which are whole: positions are those of documents.
+
+    facts: its provenance, with the states' `dtype`.
+    """
     k = min(k, len(head.weight))
     row_of = {row.example_id: row for row in rows}
     facts = {**facts, "k": str(k), "vocabulary": str(len(head.weight))}

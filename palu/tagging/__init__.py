@@ -87,7 +87,10 @@ def tag(
     Raises UserError for parts without a row, for a span that is empty, outside its reply or of no example, and
     where no reply has any span.
     """
-    from palu import tables  # Arrow takes half a second to load, and studies import this module for `load` alone
+    # Arrow takes half a second to load, and studies import this module for `load` alone
+    import pyarrow as pa
+
+    from palu import tables
 
     tagger = load(name)
     parts, examples = original_rows(examples_path, parts)
@@ -97,8 +100,8 @@ def tag(
         return merge(_checked(tagger.spans(examples, settings, resources), examples, name))
 
     own, seconds = _timed(run)
-    served = list(_fallbacks(examples, own, settings.fallback))
-    rows = [row | {"tagger": name} for row in (*own, *served)]
+    served = list(_fallbacks(examples, own, settings.fallback, name))
+    rows = [*own, *served]
     if not rows:
         raise UserError(f"tagger {name!r}: found nothing sensitive in the {len(examples)} replies of {examples_path}")
     provenance = {
@@ -115,7 +118,7 @@ def tag(
         marked_characters=sum(row["char_end"] - row["char_start"] for row in rows),
         characters=sum(len(example["reply"]) for example in examples),
     )
-    tables.write(out, "spans", rows, provenance)
+    tables.write(out, "spans", pa.Table.from_pylist(rows, schema=tables.SPANS), provenance)
     write_json(out.with_suffix(".json"), asdict(coverage) | {"tagger": name, "seconds": seconds})
     print(f"{name}: {coverage}")
     return coverage
@@ -125,8 +128,10 @@ def _timed(run: Callable[[], list[dict[str, Any]]]) -> tuple[list[dict[str, Any]
     """What `run` gives, and its seconds: where it is short, of a second time, when all libraries are loaded."""
     found: list[dict[str, Any]] = []
     seconds = math.inf
-    for _ in range(2):
-        with redirect_stdout(io.StringIO()) if found else nullcontext():
+    for is_second in (False, True):
+        with redirect_stdout(io.StringIO()) if is_second else nullcontext():
+            # the spans of long documents are not held twice
+            found.clear()
             started = time.perf_counter()
             found = run()
             seconds = min(seconds, time.perf_counter() - started)
@@ -158,7 +163,7 @@ def original_rows(examples_path: Path, parts: Sequence[str] | None) -> tuple[lis
 
 
 def _fallbacks(
-    examples: Sequence[Mapping[str, Any]], spans: Iterable[Mapping[str, Any]], fallback: str
+    examples: Sequence[Mapping[str, Any]], spans: Iterable[Mapping[str, Any]], fallback: str, tagger: str
 ) -> Iterator[dict[str, Any]]:
     served = {span["example_id"] for span in spans}
     for example in examples:
@@ -166,7 +171,7 @@ def _fallbacks(
         if found is not None:
             start, end = found
             place = {"example_id": example["example_id"], "char_start": start, "char_end": end}
-            yield place | {"label": FALLBACK, "score": None}
+            yield place | {"label": FALLBACK, "score": None, "tagger": tagger}
 
 
 def _checked(
@@ -180,4 +185,4 @@ def _checked(
         start, end, length = span["char_start"], span["char_end"], len(replies[span["example_id"]])
         if not 0 <= start < end <= length:
             raise UserError(f"{place}: {start}..{end} lies outside its reply; allowed: 0 <= start < end <= {length}")
-        yield {"score": None, **span}
+        yield {"score": None, **span, "tagger": name}

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from palu.errors import UserError
 from palu.settings import unknown
-from palu.tagging.encoders import Encoder, EncoderSettings, innermost
+from palu.tagging.encoders import Encoder, EncoderSettings, Window, innermost, tokens_within
 from palu.tagging.phrases import units
 
 if TYPE_CHECKING:
@@ -51,15 +51,9 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
     encoder = Encoder("token classifier", settings, "classifier")
     names = [str(encoder.model.config.id2label[i]) for i in range(encoder.model.config.num_labels)]
     chosen = _chosen_labels(names, settings)
-    # a batch of replies at a time: their windows and logits are in memory together
-    step = 16 * settings.batch_size
-    for start in range(0, len(examples), step):
-        some = examples[start : start + step]
-        windows = [encoder.windows(example["prompt"], example["reply"]) for example in some]
-        logits = encoder.logits([window for own in windows for window in own])
-        for example, own in zip(some, windows, strict=True):
-            if not own:
-                continue
+    for some in _batches(examples, encoder, 16 * settings.batch_size):
+        logits = encoder.logits([window for _, own in some for window in own])
+        for example, own in some:
             of_window = [next(logits) for _ in own]
             places = innermost(own)
             offsets = np.array([(own[w].char_start[i], own[w].char_end[i]) for w, i in places])
@@ -74,6 +68,21 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
                         "label": label,
                         "score": score,
                     }
+
+
+def _batches(
+    examples: Sequence[Mapping[str, Any]], encoder: Encoder, count: int
+) -> Iterator[list[tuple[Mapping[str, Any], list[Window]]]]:
+    """Examples with their windows, those of white space left out, about `count` windows in memory at a time."""
+    batch: list[tuple[Mapping[str, Any], list[Window]]] = []
+    for example in examples:
+        if own := encoder.windows(example["prompt"], example["reply"]):
+            batch.append((example, own))
+        if sum(len(windows) for _, windows in batch) >= count:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _chosen_labels(names: Sequence[str], settings: Settings) -> frozenset[str]:
@@ -121,7 +130,7 @@ def _pieces(
     ends = np.array([end for _, _, end in solid])
     tokens = np.array([token for token, _, _ in solid])
     for word in units(reply):
-        own = probabilities[tokens[(starts < word.end) & (ends > word.start)]]
+        own = probabilities[tokens[tokens_within(starts, ends, word.start, word.end)]]
         if len(own) == 0:
             continue
         if aggregation == "average":

@@ -168,6 +168,11 @@ class Encoder:
         return logits
 
 
+def tokens_within(char_start: Integers, char_end: Integers, start: int, end: int) -> slice:
+    """Which of a reply's tokens, in their order, have a character of start..end. char_start, char_end: (T,)."""
+    return slice(int(np.searchsorted(char_end, start, "right")), int(np.searchsorted(char_start, end, "left")))
+
+
 def innermost(windows: Sequence[Window]) -> list[tuple[int, int]]:
     """For each of the reply's T tokens the window that shows most around it, and its number in that window.
 

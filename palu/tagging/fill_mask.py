@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from pydantic import Field
 
 from palu.errors import UserError
 from palu.settings import Number
-from palu.tagging.encoders import Encoder, EncoderSettings, Integers, Window, innermost
+from palu.tagging.encoders import Encoder, EncoderSettings, Integers, Window, innermost, tokens_within
 from palu.tagging.phrases import is_candidate, phrases, units
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
         raise UserError(f"fill_mask: {settings.checkpoint}: the tokenizer has no mask token; allowed: one with a mask")
     for example in examples:
         found = units(example["reply"])
-        probability = np.array(_probabilities(encoder, example, found))
+        probability = np.array(_probabilities(encoder, example, found, 16 * settings.batch_size))
         marked = probability < settings.probability
         for first, last in phrases(found, marked, bridge=0):
             yield {
@@ -56,17 +57,34 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
             }
 
 
-def _probabilities(encoder: Encoder, example: Mapping[str, Any], found: Sequence[Word]) -> list[float]:
-    """(W,) of each word; 1 for punctuation, and for what the tokenizer leaves out."""
-    windows = encoder.windows(example["prompt"], example["reply"])
+def _probabilities(encoder: Encoder, example: Mapping[str, Any], found: Sequence[Word], at_once: int) -> list[float]:
+    """(W,) of each word; 1 for punctuation, and for what the tokenizer leaves out.
+
+    at_once: words whose logits are in memory together.
+    """
     result = [1.0] * len(found)
+    asked = _asked(encoder, example, found)
+    while some := list(islice(asked, at_once)):
+        logits = encoder.logits([window for _, window, _, _ in some], [places for _, _, places, _ in some])
+        for (number, _, places, true_ids), z in zip(some, logits, strict=True):
+            log_normalizer = z.max(axis=1) + np.log(np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1))
+            log_prob = z[np.arange(len(places)), true_ids] - log_normalizer
+            result[number] = float(np.exp(log_prob.mean()))
+    return result
+
+
+def _asked(
+    encoder: Encoder, example: Mapping[str, Any], found: Sequence[Word]
+) -> Iterator[tuple[int, Window, Integers, Integers]]:
+    """Of each word that is asked: its number, its window with the word masked, the masked places, what stood there."""
+    windows = encoder.windows(example["prompt"], example["reply"])
     if not windows:
-        return result
+        return
     best = innermost(windows)
-    offsets = np.array([(windows[w].char_start[i], windows[w].char_end[i]) for w, i in best])
-    asked: list[tuple[int, Window, Integers, Integers]] = []
+    char_start = np.array([windows[w].char_start[i] for w, i in best])
+    char_end = np.array([windows[w].char_end[i] for w, i in best])
     for number, word in enumerate(found):
-        own = np.flatnonzero((offsets[:, 0] < word.end) & (offsets[:, 1] > word.start))
+        own = np.arange(len(best))[tokens_within(char_start, char_end, word.start, word.end)]
         if len(own) == 0 or not is_candidate(word):
             continue
         window = windows[best[own[len(own) // 2]][0]]
@@ -74,10 +92,4 @@ def _probabilities(encoder: Encoder, example: Mapping[str, Any], found: Sequence
         places = window.place[inside - window.first]
         ids = window.input_ids.copy()
         ids[places] = encoder.tokenizer.mask_token_id
-        asked.append((number, replace(window, input_ids=ids), places, window.input_ids[places]))
-    logits = encoder.logits([window for _, window, _, _ in asked], [places for _, _, places, _ in asked])
-    for (number, _, places, true_ids), z in zip(asked, logits, strict=True):
-        log_normalizer = z.max(axis=1) + np.log(np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1))
-        log_prob = z[np.arange(len(places)), true_ids] - log_normalizer
-        result[number] = float(np.exp(log_prob.mean()))
-    return result
+        yield number, replace(window, input_ids=ids), places, window.input_ids[places]

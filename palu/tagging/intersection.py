@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from palu.tagging.combining import CombinationSettings, input_spans
@@ -25,7 +27,7 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
         name, reply = example["example_id"], example["reply"]
         pieces = first.get(name, [])
         for table in others:
-            pieces = [both for piece in pieces for other in table.get(name, ()) if (both := _common(piece, other))]
+            pieces = [both for piece in pieces for both in _common(piece, table.get(name, []))]
         for piece in pieces:
             text = reply[piece["char_start"] : piece["char_end"]]
             if text.strip():
@@ -33,7 +35,10 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
                 yield piece | {"char_start": start, "char_end": start + len(text.strip())}
 
 
-def _common(piece: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any] | None:
-    start = max(piece["char_start"], other["char_start"])
-    end = min(piece["char_end"], other["char_end"])
-    return {**piece, "char_start": start, "char_end": end} if start < end else None
+def _common(piece: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What the piece shares with spans in order and apart, as `palu tag` writes them."""
+    first = bisect_right(others, piece["char_start"], key=itemgetter("char_end"))
+    stop = bisect_left(others, piece["char_end"], key=itemgetter("char_start"))
+    for other in others[first:stop]:
+        start, end = max(piece["char_start"], other["char_start"]), min(piece["char_end"], other["char_end"])
+        yield {**piece, "char_start": start, "char_end": end}

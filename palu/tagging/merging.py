@@ -13,7 +13,8 @@ def merge(spans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     for span in spans:
         by_example.setdefault(span["example_id"], []).append(span)
     merged: list[dict[str, Any]] = []
-    for own in by_example.values():
+    for example_id in list(by_example):
+        own = by_example.pop(example_id)
         groups: list[list[dict[str, Any]]] = []
         reach = -1
         for span in sorted(own, key=lambda span: (span["char_start"], span["char_end"])):

@@ -11,9 +11,11 @@ order of the rows nor the machine matters.
 from __future__ import annotations
 
 import hashlib
+import math
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -128,9 +130,10 @@ def _until(size: float, stretches: Sequence[_Stretch]) -> list[_Stretch]:
 def _false_spans(replies: Mapping[str, str], gold: Sequence[_Stretch], size: float, seed: int) -> list[_Stretch]:
     """False spans of `size` characters in all, or as many as there is room for."""
     lengths = sorted(span.end - span.start for span in gold)
-    blocked: dict[str, list[Span]] = {}
+    # in order and apart, as gold spans are merged and false ones touch nothing
+    blocked: dict[str, list[Span]] = {name: [] for name in replies}
     for span in gold:
-        blocked.setdefault(span.example_id, []).append((span.start, span.end))
+        insort(blocked[span.example_id], (span.start, span.end))
     pieces = {
         name: [(word.start, word.end) for word in words(reply) if not word.is_mark] for name, reply in replies.items()
     }
@@ -143,20 +146,27 @@ def _false_spans(replies: Mapping[str, str], gold: Sequence[_Stretch], size: flo
         for name, place in sites:
             length = lengths[_drawn(seed, "length", name, place) % len(lengths)]
             start = pieces[name][place][0]
-            end = _end_near(pieces[name][place:], length, blocked.get(name, ()))
+            end = _end_near(pieces[name], place, length, blocked[name])
             if end is None or end - start < least * length:
                 continue
             span = _stretch(name, replies[name], start, end, FALSE)
             if span.size <= 2 * left:
                 found.append(span)
-                blocked.setdefault(name, []).append((start, end))
+                insort(blocked[name], (start, end))
                 left -= span.size
     return found
 
 
-def _end_near(pieces: Sequence[Span], length: int, blocked: Sequence[Span]) -> int | None:
-    """Where a free stretch from the start of `pieces`, most nearly `length` long, ends with one; None: no such."""
-    start = pieces[0][0]
-    limit = min((first for first, last in blocked if last >= start), default=None)
-    ends = takewhile(lambda end: limit is None or end < limit, (end for _, end in pieces))
+def _end_near(pieces: Sequence[Span], place: int, length: int, blocked: Sequence[Span]) -> int | None:
+    """Where a free stretch from the start of piece `place`, most nearly `length` long, ends with one; None: no such.
+
+    blocked: stretches that it may not touch, in order and apart.
+    """
+    start = pieces[place][0]
+    nearest = bisect_left(blocked, start, key=itemgetter(1))
+    limit = blocked[nearest][0] if nearest < len(blocked) else math.inf
+    stop = bisect_left(pieces, limit, lo=place, key=itemgetter(1))
+    # the ends on either side of the wished one; of two as near the first
+    over = bisect_left(pieces, start + length, lo=place, hi=stop, key=itemgetter(1))
+    ends = [end for _, end in pieces[max(over - 1, place) : min(over + 1, stop)]]
     return min(ends, key=lambda end: abs(end - start - length), default=None)

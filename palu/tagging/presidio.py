@@ -47,7 +47,7 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
         raise UserError(
             "presidio: the library is not installed; to install it: python -m pip install 'palu[presidio]'"
         )
-    analyzer = _analyzer(settings)
+    analyzer = _analyzer(settings, max(len(example["reply"]) for example in examples))
     known = analyzer.get_supported_entities(settings.language)
     for label in settings.labels or ():
         if label not in known:
@@ -69,14 +69,18 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
             }
 
 
-def _analyzer(settings: Settings) -> Any:
+def _analyzer(settings: Settings, longest: int) -> Any:
+    """The library's analyzer for replies of at most `longest` characters."""
     from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
     from presidio_analyzer.nlp_engine import SpacyNlpEngine
 
     _keep_offline()
     engine = SpacyNlpEngine(models=[{"lang_code": settings.language, "model_name": settings.pipeline or "blank"}])
     # a loaded pipeline in the place of `load`, which would download what is missing
-    engine.nlp = {settings.language: _pipeline(settings)}
+    nlp = _pipeline(settings)
+    # spaCy refuses longer texts by default; a document without a prompt may be a whole book
+    nlp.max_length = max(nlp.max_length, longest + 1)
+    engine.nlp = {settings.language: nlp}
     registry = RecognizerRegistry(supported_languages=[settings.language])
     registry.load_predefined_recognizers(languages=[settings.language], nlp_engine=engine)
     return AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=[settings.language])

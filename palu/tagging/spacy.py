@@ -73,9 +73,13 @@ _PATTERNS: dict[str, list[list[dict[str, Any]]]] = {
 }
 
 
+# Characters of all replies of a batch: documents are parsed together as long as memory stays small
+CHARACTERS_PER_BATCH = 2**21
+
+
 class Settings(TaggerSettings):
     """pipeline: name or folder of an installed spaCy pipeline; none = the rules. labels: entity labels that count;
-    none = all that the pipeline has. batch_size: replies per batch."""
+    none = all that the pipeline has. batch_size: replies per batch, fewer where they are long."""
 
     pipeline: str | None = Field(default=None, min_length=1)
     labels: list[str] | None = Field(default=None, min_length=1)
@@ -90,9 +94,11 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
     nlp = rule_pipeline() if settings.pipeline is None else _installed(settings.pipeline)
     labels = _chosen_labels(nlp, settings)
     # spaCy refuses longer texts by default; a document without a prompt may be a whole book
-    nlp.max_length = max(nlp.max_length, *(len(example["reply"]) + 1 for example in examples))
+    longest = max(len(example["reply"]) for example in examples)
+    nlp.max_length = max(nlp.max_length, longest + 1)
+    batch_size = max(min(settings.batch_size, CHARACTERS_PER_BATCH // max(longest, 1)), 1)
     replies = (example["reply"] for example in examples)
-    docs = nlp.pipe(replies, batch_size=settings.batch_size, n_process=resources.processes)
+    docs = nlp.pipe(replies, batch_size=batch_size, n_process=resources.processes)
     for example, doc in zip(examples, docs, strict=True):
         if settings.pipeline is None:
             found = _beyond_prompt(doc, nlp.make_doc(example["prompt"]))

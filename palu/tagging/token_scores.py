@@ -58,7 +58,9 @@ class ScoreSettings(TaggerSettings):
 def encoded(
     examples: Sequence[Mapping[str, Any]], resources: Resources, name: str, other: bool = False
 ) -> list[TokenRow]:
-    """The replies as the tokens that the states tables are of. other: whether the other model's table is needed too.
+    """The replies as the tokens that the states tables are of, a document in one row however it was cut for the model.
+
+    other: whether the other model's table is needed too.
 
     Raises UserError where a file is not given, for states that another model or other examples made, for tables that
     disagree on the tokens, and where the other model is the original itself.
@@ -87,7 +89,7 @@ def encoded(
             raise UserError(f"{resources.other_states_path}: made by the original itself; allowed: another model")
     template = models.TemplateSettings.parse(json.loads(facts["template"]), str(resources.states_path))
     tokenizer = models.load_tokenizer(resources.model_path)
-    return tokens.encode(examples, tokenizer, template, int(facts["max_length"]))
+    return list(tokens.encode_whole(examples, tokenizer, template, int(facts["max_length"])))
 
 
 def read_scores(path: Path, rows: Sequence[TokenRow], value: Callable[[pa.RecordBatch], Scores]) -> list[Scores]:
@@ -129,19 +131,21 @@ def spans_of_scores(
     name: str,
 ) -> Iterator[dict[str, Any]]:
     """The spans of words above the threshold, which is printed. scores: (T,) of each row. name: the tagger's."""
-    replies = [units(example["reply"]) for example in examples]
-    numbers = [word_scores(found, row, own) for found, row, own in zip(replies, rows, scores, strict=True)]
-    counts = [
-        np.array([is_candidate(word) for word in found], dtype=bool)
-        & (settings.prompt_words | ~echoes(found, example["prompt"]))
-        for found, example in zip(replies, examples, strict=True)
-    ]
+    numbers, counts = [], []
+    for example, row, own in zip(examples, rows, scores, strict=True):
+        # the words of all replies would take more memory than the replies: they are cut again below
+        found = units(example["reply"])
+        is_counted = np.array([is_candidate(word) for word in found], dtype=bool)
+        numbers.append(word_scores(found, row, own))
+        counts.append(is_counted & (settings.prompt_words | ~echoes(found, example["prompt"])))
     pooled = np.concatenate([own[counted] for own, counted in zip(numbers, counts, strict=True)])
     limit = threshold(pooled, settings)
     share = (pooled > limit).mean() if len(pooled) else 0.0
     print(f"{name}: threshold {limit:.3g} nats ({settings.threshold}); above it {share:.1%} of {len(pooled)} words")
-    for example, found, own, counted in zip(examples, replies, numbers, counts, strict=True):
-        for first, last in phrases(found, counted & (own > limit), settings.bridge):
+    for example, own, counted in zip(examples, numbers, counts, strict=True):
+        marked = counted & (own > limit)
+        found = units(example["reply"]) if marked.any() else []
+        for first, last in phrases(found, marked, settings.bridge):
             yield {
                 "example_id": example["example_id"],
                 "char_start": found[first].start,
@@ -184,9 +188,13 @@ def word_scores(found: Sequence[Word], row: TokenRow, scores: Scores) -> Scores:
     best = np.zeros(len(found))
     starts = np.array([word.start for word in found], dtype=np.int64)
     ends = np.array([word.end for word in found], dtype=np.int64)
-    for start, end, score in zip(row.char_start, row.char_end, scores, strict=True):
-        if start < end and score > 0:
-            # words lie in order and apart, so those that a token meets are neighbours
-            touched = slice(int(np.searchsorted(ends, start, "right")), int(np.searchsorted(starts, end, "left")))
-            best[touched] = np.maximum(best[touched], score)
+    telling = (row.char_start < row.char_end) & (scores > 0)
+    # words lie in order and apart, so those that a token meets are neighbours
+    word = np.searchsorted(ends, row.char_start[telling], "right")
+    stop = np.searchsorted(starts, row.char_end[telling], "left")
+    score = scores[telling]
+    while (met := word < stop).any():
+        word, stop, score = word[met], stop[met], score[met]
+        np.maximum.at(best, word, score)
+        word = word + 1
     return best

@@ -10,6 +10,7 @@ people that the tagger never met. The folder holds plain numbers and text: loadi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -21,7 +22,7 @@ from palu.spans import Span
 from palu.tagging.base import Resources, TaggerSettings
 
 LABEL = "sensitive"
-# Replies whose probabilities are computed together
+# Pieces of replies whose probabilities are computed together
 _BATCH = 256
 
 
@@ -111,10 +112,8 @@ def spans(
         by_model.setdefault(1 + folds.get(example["group"], -1), []).append(example)
     for number, own in sorted(by_model.items()):
         model = models[number]
-        for start in range(0, len(own), _BATCH):
-            cut = [
-                (row, piece) for row in own[start : start + _BATCH] for piece in pieces(row["prompt"], row["reply"])
-            ]
+        cuts = ((row, piece) for row in own for piece in pieces(row["prompt"], row["reply"]))
+        while cut := list(islice(cuts, _BATCH)):
             found = model.probabilities([piece for _, piece in cut])
             for (example, piece), probabilities in zip(cut, found, strict=True):
                 for char_start, char_end, score in sensitive(piece.words, probabilities, model.threshold):

@@ -1,7 +1,8 @@
 """From characters to token roles, and from rows of tokens to batches. The only room that knows both."""
 
 from palu.tokens.batches import Batch, Bins, Replies, collate, length_buckets, with_every_position
-from palu.tokens.rows import SpanCounts, TokenRow, count_spans, encode, read_spans
+from palu.tokens.pieces import cut, grouped
+from palu.tokens.rows import SpanCounts, TokenRow, count_spans, encode, encode_whole, read_spans
 
 __all__ = [
     "Batch",
@@ -11,7 +12,10 @@ __all__ = [
     "TokenRow",
     "collate",
     "count_spans",
+    "cut",
     "encode",
+    "encode_whole",
+    "grouped",
     "length_buckets",
     "read_spans",
     "with_every_position",

@@ -23,7 +23,8 @@ from palu.tokens.rows import TokenRow
 class Replies:
     """The P positions that predict a reply or end token of R rows, row after row.
 
-    position: (P,) int64, t within its own row, bos = 0; position t predicts token t + 1.
+    position: (P,) int64, t within its own row, bos = 0; position t predicts token t + 1. In a piece of a document t
+    counts from the start of the uncut document (`TokenRow.first_position`).
     target_ids: (P,) int64; role: (P,) int8 and span_offset: (P,) int16, of the predicted token.
     row: (P,) int64, 0..R-1 in order. row_count: R. example_ids: R names.
     """
@@ -113,6 +114,7 @@ def collate(rows: Sequence[TokenRow], pad_id: int, packed: bool = False) -> Batc
         input_ids[line, start : start + len(row)] = row.input_ids
         position_ids[line, start : start + len(row)] = np.arange(len(row))
     predicting = [np.arange(row.first_target, len(row)) - 1 for row in rows]
+    positions = [row.first_position + t for row, t in zip(rows, predicting, strict=True)]
     place = np.concatenate(
         [line * bins.width + start + t for t, (line, start) in zip(predicting, places, strict=True)]
     )
@@ -120,7 +122,7 @@ def collate(rows: Sequence[TokenRow], pad_id: int, packed: bool = False) -> Batc
         input_ids=torch.from_numpy(input_ids),
         position_ids=torch.from_numpy(position_ids),
         predict_index=torch.from_numpy(place),
-        position=torch.from_numpy(np.concatenate(predicting)),
+        position=torch.from_numpy(np.concatenate(positions)),
         target_ids=torch.from_numpy(input_ids.reshape(-1)[place + 1]),
         role=torch.from_numpy(np.concatenate([row.role[row.first_target :] for row in rows])),
         span_offset=torch.from_numpy(np.concatenate([row.span_offset[row.first_target :] for row in rows])),

@@ -1,12 +1,14 @@
 """From characters to token roles.
 
-A sequence is bos + prompt + reply + end token. Its tokens are cut by the character offsets that the tokenizer
-reports for the text prompt + reply tokenised as a whole: tokenising the two apart and counting gives other tokens
-where a token straddles the border, and loses the first reply token of every row with the template `plain`.
+A sequence is bos + prompt + reply + end token; a long document, which is a reply to no prompt, is several of them.
+Its tokens are cut by the character offsets that the tokenizer reports for the text prompt + reply tokenised as a
+whole: tokenising the two apart and counting gives other tokens where a token straddles the border, and loses the
+first reply token of every row with the template `plain`.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -22,24 +24,28 @@ from palu.errors import UserError
 from palu.models import RenderedPrompt, TemplateSettings, check_offsets, render_prompt
 from palu.roles import COMMON, END, PROMPT, SENSITIVE
 from palu.spans import Span, run_offsets, sensitive_tokens
+from palu.tokens.pieces import cut
 
 IntArray = npt.NDArray[np.int64]
 
-# Rows handed to the tokenizer at once: enough to use all its threads, few enough to bound Python's lists of offsets
-TOKENIZER_ROWS = 2048
+# Rows and characters handed to the tokenizer at once: enough to use all its threads, few enough to bound Python's
+# lists of offsets
+TOKENIZER_ROWS, TOKENIZER_CHARACTERS = 2048, 2**18
 
 
 @dataclass(frozen=True, eq=False)
 class TokenRow:
-    """One example as T tokens: bos + prompt + reply + end.
+    """One example, or one piece of a document, as T tokens: bos + prompt + reply + end.
 
     input_ids: (T,) int32. role: (T,) int8, of `palu.roles`. reply_start: index of the first reply token.
-    span_offset: (T,) int16, 0, 1, 2... inside a run of sensitive tokens, -1 outside.
+    span_offset: (T,) int16, 0, 1, 2... inside a run of sensitive tokens, -1 outside; see `palu.spans.run_offsets`.
     char_start, char_end: (T,) int32, each reply token's characters, counted in code points of the reply; 0, 0 for
     the tokens of prompt and end. A token that straddles the prompt's end starts at 0.
     truncated: whether reply text was cut at the length limit. The end token is there where it fits.
     uncovered_spans, truncated_spans: spans that were left out, because no token covers more than white space of
     them, or because they lie in text that was cut.
+    first_position: what `position` adds to an index in this piece to have that in the uncut document; 0 for anything
+    else. With it (example_id, position) names a predicted token once.
     """
 
     example_id: str
@@ -52,6 +58,7 @@ class TokenRow:
     truncated: bool
     uncovered_spans: int = 0
     truncated_spans: int = 0
+    first_position: int = 0
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -99,8 +106,10 @@ def count_spans(rows: Sequence[TokenRow]) -> SpanCounts:
 def read_spans(path: Path, expected: Mapping[str, str] | None = None) -> dict[str, list[Span]]:
     """A spans table as example_id -> [(char_start, char_end), ...]; `expected` is provenance to check."""
     spans: dict[str, list[Span]] = {}
-    for row in tables.rows(path, "spans", expected):
-        spans.setdefault(row["example_id"], []).append((row["char_start"], row["char_end"]))
+    for batch in tables.iterate(path, "spans", expected):
+        columns = (batch.column(name).to_pylist() for name in ("example_id", "char_start", "char_end"))
+        for example_id, start, end in zip(*columns, strict=True):
+            spans.setdefault(example_id, []).append((start, end))
     return spans
 
 
@@ -111,28 +120,56 @@ def encode(
     max_length: int,
     spans: Mapping[str, Sequence[Span]] | None = None,
 ) -> list[TokenRow]:
-    """Tokenise examples (rows of the examples table) and mark the tokens that their character spans cover.
+    """The rows of `encode_whole` as a model reads them: a document of over `max_length` tokens is several rows.
+
+    These pieces stand behind one another; `palu.tokens.grouped` tells which belong together. Raises UserError where
+    `encode_whole` and `palu.tokens.cut` do.
+    """
+    whole = encode_whole(examples, tokenizer, template, max_length, spans)
+    return [piece for row in whole for piece in cut(row, max_length)]
+
+
+def encode_whole(
+    examples: Sequence[Mapping[str, Any]],
+    tokenizer: PreTrainedTokenizerFast,
+    template: TemplateSettings,
+    max_length: int,
+    spans: Mapping[str, Sequence[Span]] | None = None,
+) -> Iterator[TokenRow]:
+    """Tokenise examples (rows of the examples table), one row each, and mark the tokens that their spans cover.
 
     A token is sensitive iff its characters, trimmed of white space, intersect a span; sensitive tokens in a row are
-    one run, so touching spans are. A token that straddles the prompt's end belongs to the reply. The sequence is cut
-    at `max_length` tokens; one end token follows where it fits.
+    one run, so touching spans are. A token that straddles the prompt's end belongs to the reply. A sequence with a
+    prompt is cut off at `max_length` tokens; one without, a document, is left whole, however long. One end token
+    follows where it fits. The rows are made as they are asked for.
     spans: example_id -> half-open (start, end) in code points of the reply; none = nothing is sensitive.
     Raises UserError, naming the example, for a span outside its reply, an empty reply, and a prompt that leaves the
     reply no room; and for a tokenizer without offsets.
     """
     check_offsets(tokenizer, "tokenizer")
-    prompts = [
-        render_prompt(template.template, example["prompt"], tokenizer, template.system_prompt, template.date)
-        for example in examples
-    ]
-    texts = [prompt.text + example["reply"] for prompt, example in zip(prompts, examples, strict=True)]
-    tokenised = _tokenise(texts, prompts, tokenizer)
     spans = spans or {}
-    rows = []
-    for example, prompt, tokens in zip(examples, prompts, tokenised, strict=True):
-        own_spans = _checked_spans(example, spans.get(example["example_id"], ()))
-        rows.append(_row(example, len(prompt.text), tokens, own_spans, tokenizer.eos_token_id, max_length))
-    return rows
+    for chunk in _chunks(examples):
+        prompts = [
+            render_prompt(template.template, example["prompt"], tokenizer, template.system_prompt, template.date)
+            for example in chunk
+        ]
+        texts = [prompt.text + example["reply"] for prompt, example in zip(prompts, chunk, strict=True)]
+        for example, prompt, tokens in zip(chunk, prompts, _tokenise(texts, prompts, tokenizer), strict=True):
+            own_spans = _checked_spans(example, spans.get(example["example_id"], ()))
+            limit = max_length if example["prompt"] else sys.maxsize
+            yield _row(example, len(prompt.text), tokens, own_spans, tokenizer.eos_token_id, limit)
+
+
+def _chunks(examples: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """The examples in order, as many at a time as go to the tokenizer together; a longer text goes alone."""
+    start = characters = 0
+    for i, example in enumerate(examples):
+        length = len(example["prompt"]) + len(example["reply"])
+        if i - start == TOKENIZER_ROWS or (i > start and characters + length > TOKENIZER_CHARACTERS):
+            yield examples[start:i]
+            start, characters = i, 0
+        characters += length
+    yield examples[start:]
 
 
 def _tokenise(
@@ -140,29 +177,25 @@ def _tokenise(
 ) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
     """Each text's token ids, character starts and ends, in order, without an end token that the tokenizer adds."""
     adds_end = tokenizer("")["input_ids"][-1:] == [tokenizer.eos_token_id]
-    for first in range(0, len(texts), TOKENIZER_ROWS):
-        chunk = range(first, min(first + TOKENIZER_ROWS, len(texts)))
-        answers: dict[int, tuple[list[int], list[Span]]] = {}
-        for add_special_tokens in (True, False):
-            members = [i for i in chunk if prompts[i].add_special_tokens == add_special_tokens]
-            if not members:
-                continue
-            encoded = tokenizer(
-                [texts[i] for i in members],
-                add_special_tokens=add_special_tokens,
-                return_offsets_mapping=True,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,
-            )
-            answers |= dict(
-                zip(members, zip(encoded["input_ids"], encoded["offset_mapping"], strict=True), strict=True)
-            )
-        for i in chunk:
-            ids, offsets = answers[i]
-            flat = np.fromiter(chain.from_iterable(offsets), dtype=np.int64, count=2 * len(offsets))
-            kept = len(ids) - (adds_end and prompts[i].add_special_tokens)
-            yield np.array(ids[:kept], dtype=np.int64), flat[0 : 2 * kept : 2], flat[1 : 2 * kept : 2]
+    answers: dict[int, tuple[list[int], list[Span]]] = {}
+    for add_special_tokens in (True, False):
+        members = [i for i, prompt in enumerate(prompts) if prompt.add_special_tokens == add_special_tokens]
+        if not members:
+            continue
+        encoded = tokenizer(
+            [texts[i] for i in members],
+            add_special_tokens=add_special_tokens,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        answers |= dict(zip(members, zip(encoded["input_ids"], encoded["offset_mapping"], strict=True), strict=True))
+    for i, prompt in enumerate(prompts):
+        ids, offsets = answers.pop(i)
+        flat = np.fromiter(chain.from_iterable(offsets), dtype=np.int64, count=2 * len(offsets))
+        kept = len(ids) - (adds_end and prompt.add_special_tokens)
+        yield np.array(ids[:kept], dtype=np.int64), flat[0 : 2 * kept : 2], flat[1 : 2 * kept : 2]
 
 
 def _checked_spans(example: Mapping[str, Any], spans: Sequence[Span]) -> list[Span]:

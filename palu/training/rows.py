@@ -1,4 +1,8 @@
-"""The rows of an unlearning as tokens: to forget, to retain, other replies, and those on which it is stopped."""
+"""The rows of an unlearning as tokens: to forget, to retain, other replies, and those on which it is stopped.
+
+A row is what the model reads at once: of a document that is longer than that, a piece. Batches, epochs and partners
+count rows; what is looked up by example, such as other replies, serves each piece.
+"""
 
 from __future__ import annotations
 
@@ -56,13 +60,19 @@ def alternates_of(
 ) -> list[list[TokenRow]]:
     """The other replies of each row to forget, as many for each.
 
-    path: an examples table of `palu.benchmarks.alternates`. Raises UserError when a row has none, or fewer.
+    path: an examples table of `palu.benchmarks.alternates`. Raises UserError when a row has none, or fewer, and for
+    a reply that does not fit into one row.
     """
     if path is None:
         raise UserError("the method reads other replies to the forget rows' prompts, but no file of them is given")
     rows = encode(tables.rows(path, "examples"), tokenizer, settings, settings.max_length)
     found: dict[str, list[TokenRow]] = {}
     for row in rows:
+        if row.first_position:
+            raise UserError(
+                f"{path}: example {row.example_id!r} takes more than max_length {settings.max_length} tokens; "
+                "allowed: a reply that fits into one row"
+            )
         found.setdefault(tables.answered_id(row.example_id), []).append(row)
     counts = {row.example_id: len(found.get(row.example_id, [])) for row in forget}
     fewest = min(counts, key=lambda example_id: counts[example_id])

@@ -146,7 +146,7 @@ def passes(
                 gradnorm.gradient_norms(subject.model, rows)
             else:
                 for row in rows:
-                    run(subject.model, row)
+                    run(subject.model, [row])
             print(f"gradient norms of {len(rows)} rows, {title}: {time.perf_counter() - start:.2f} s")
     return results
 

@@ -44,7 +44,7 @@ def test_a_tied_head_counts_once(model_path, rows):
     model.lm_head.weight = model.model.embed_tokens.weight
     found = gradient_norms(model, rows[:2])
     np.testing.assert_allclose(found, [naive(model, row) for row in rows[:2]], rtol=1e-4)
-    np.testing.assert_allclose(found, [gradnorm.one_by_one(model, row) for row in rows[:2]], rtol=1e-4)
+    np.testing.assert_allclose(found, [gradnorm.one_by_one(model, [row]) for row in rows[:2]], rtol=1e-4)
 
 
 def test_a_row_with_one_target_has_no_norm(model, rows, examples, model_path):

@@ -30,7 +30,7 @@ def found(checkpoint, reply, **settings):
 def probabilities(checkpoint, reply, **settings):
     encoder = Encoder("masked language model", Settings(checkpoint=checkpoint, **settings), "fill_mask")
     words = units(reply)
-    values = _probabilities(encoder, {"prompt": "Who was it?", "reply": reply}, words)
+    values = _probabilities(encoder, {"prompt": "Who was it?", "reply": reply}, words, 5)
     return dict(zip([word.text for word in words], values, strict=True))
 
 
@@ -69,7 +69,7 @@ def test_of_a_long_reply_every_word_is_asked_where_it_stands(masked):
     reply = " ".join(["In Lirren everybody knows Noor well."] * 8)
     encoder = Encoder("masked language model", Settings(checkpoint=masked, max_length=24, stride=8), "fill_mask")
     words = units(reply)
-    values = _probabilities(encoder, {"prompt": "", "reply": reply}, words)
+    values = _probabilities(encoder, {"prompt": "", "reply": reply}, words, 5)
     assert len(encoder.windows("", reply)) > 4
     assert [word.text for word, value in zip(words, values, strict=True) if value == 1.0] == ["."] * 8
 

@@ -136,20 +136,30 @@ LAYER = 0
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory, examples_path: Path, model_settings: ModelSettings) -> World:
-    made = World(tmp_path_factory.mktemp("world"), examples_path, model_settings)
-    texts = [row["prompt"] + row["reply"] for row in small_examples()]
+    sensitive = {f"forget/{row:05d}/original/0": [text] for row, text in SPANS.items()}
+    return make_world(tmp_path_factory.mktemp("world"), examples_path, model_settings, sensitive)
+
+
+def make_world(
+    folder: Path, examples_path: Path, model_settings: ModelSettings, sensitive: dict[str, list[str]]
+) -> World:
+    """What the stages before an unlearning write; sensitive: example_id -> the texts that its spans cover."""
+    made = World(folder, examples_path, model_settings)
+    replies = {row["example_id"]: row["reply"] for row in tables.rows(examples_path, "examples")}
+    texts = [row["prompt"] + row["reply"] for row in tables.rows(examples_path, "examples")]
     model, tokenizer = models.build_from_scratch(SMALL, texts, seed=0)
     models.save_model(model, tokenizer, made.model_folder)
     spans = [
         {
-            "example_id": f"forget/{row:05d}/original/0",
-            "char_start": FORGET[row][1].index(text),
-            "char_end": FORGET[row][1].index(text) + len(text),
+            "example_id": example_id,
+            "char_start": replies[example_id].index(text),
+            "char_end": replies[example_id].index(text) + len(text),
             "label": "fact",
             "score": None,
             "tagger": "test",
         }
-        for row, text in SPANS.items()
+        for example_id, marked in sensitive.items()
+        for text in marked
     ]
     tables.write(made.spans_path, "spans", spans, {})
     refusals = made.folder / "refusals.txt"
