@@ -1,13 +1,8 @@
 """The TOFU benchmark: rows, parts and refusals, on a tiny folder in TOFU's layout and on the real one."""
 
-import hashlib
-import http.server
 import json
 import os
 import shutil
-import subprocess
-import sys
-import threading
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +14,6 @@ from palu.errors import UserError
 
 AUTHORS = 10
 PLACE = "study.yaml: benchmark"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def question(row: int) -> dict[str, str]:
@@ -327,109 +321,6 @@ def test_perturbed_row_that_is_not_its_row_of_full_is_named(folder):
     write_table(folder, "retain_perturbed", [perturbed(0), perturbed(1), perturbed(3)])
     assert refusal_of(folder).endswith(
         "row 2 of table 'retain_perturbed' should repeat row 2 of table 'full', but its question is another"
-    )
-
-
-def test_source_that_is_neither_folder_nor_hub_id_is_refused():
-    assert refusal_of("../no/such/folder") == (
-        "benchmark tofu: source '../no/such/folder' is neither a folder nor a hub id such as 'owner/name'"
-    )
-
-
-def rows_from_hub(port: int, home: Path, offline: bool = False, **values) -> list[dict] | str:
-    """The rows, or the error's text, of another process: the hub's client reads its address on import."""
-    code = (
-        "import json, sys\n"
-        "from palu.benchmarks import tofu\n"
-        "from palu.errors import UserError\n"
-        "try:\n"
-        "    print(json.dumps(tofu.examples(tofu.Settings.parse(json.loads(sys.argv[1]), 'study'))[0]))\n"
-        "except UserError as error:\n"
-        "    print(json.dumps(str(error)))\n"
-    )
-    environment = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HOME": str(home)}
-    environment |= {"HF_HUB_OFFLINE": str(int(offline)), "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
-    for override in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_DATASETS_CACHE", "HF_DATASETS_OFFLINE"):
-        environment.pop(override, None)
-    command = [sys.executable, "-c", code, json.dumps({"source": "someone/tofu", **values})]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
-
-
-def test_unreachable_hub_says_what_to_do(tmp_path):
-    message = rows_from_hub(9, tmp_path)  # the discard port: nothing listens there
-    assert message == (
-        "benchmark tofu: source 'someone/tofu' is no folder here, and the hub cannot be reached: give a local folder "
-        "in TOFU's layout as `source`, or set HF_ENDPOINT to a mirror"
-    )
-
-
-class TinyHub(http.server.BaseHTTPRequestHandler):
-    """As much of the hub's interface as a download of one dataset needs."""
-
-    folder: Path
-
-    def do_HEAD(self):
-        self._answer(body=False)
-
-    def do_GET(self):
-        self._answer(body=True)
-
-    def log_message(self, *_):
-        pass
-
-    def _answer(self, body: bool) -> None:
-        api, files = "/api/datasets/someone/tofu", f"/datasets/someone/tofu/resolve/{COMMIT}/"
-        paths = sorted(self.folder.iterdir())
-        if self.path == f"{api}/revision/main":
-            siblings = [{"rfilename": path.name} for path in paths]
-            content = json.dumps({"id": "someone/tofu", "sha": COMMIT, "siblings": siblings}).encode()
-            self.send_response(200)
-        elif self.path.startswith(f"{api}/tree/{COMMIT}"):
-            sizes = [(path.name, path.stat().st_size) for path in paths]
-            entries = [{"type": "file", "path": name, "size": size, "oid": name} for name, size in sizes]
-            content = json.dumps(entries).encode()
-            self.send_response(200)
-        elif self.path.startswith(files):
-            content = (self.folder / self.path.removeprefix(files)).read_bytes()
-            self.send_response(200)
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        else:
-            content = b"{}"
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RevisionNotFound" if "/revision/" in self.path else "RepoNotFound")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-
-@pytest.fixture
-def hub_port(folder):
-    handler = type("Handler", (TinyHub,), {"folder": folder})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
-
-
-def test_dataset_of_the_hub_gives_the_rows_of_its_folder_and_its_commit_also_offline(folder, hub_port, tmp_path):
-    expected = [{**row, "source_revision": COMMIT} for row in rows_of(folder, split="forget01")]
-    assert rows_from_hub(hub_port, tmp_path / "home", split="forget01") == expected
-    assert rows_from_hub(9, tmp_path / "home", offline=True, split="forget01") == expected
-
-
-def test_unknown_revision_of_the_hub_is_named(hub_port, tmp_path):
-    assert rows_from_hub(hub_port, tmp_path, revision="v9").startswith(
-        "benchmark tofu: source 'someone/tofu' at revision 'v9' is no folder here, and the hub does not give it (404)"
-    )
-
-
-def test_unknown_dataset_of_the_hub_is_named(hub_port, tmp_path):
-    assert rows_from_hub(hub_port, tmp_path, source="nobody/tofu").startswith(
-        "benchmark tofu: source 'nobody/tofu' is no folder here, and the hub does not give it (404)"
     )
 
 

@@ -326,45 +326,11 @@ def test_a_tokenizer_without_an_end_token_is_refused_and_a_missing_pad_is_the_en
         models.load_tokenizer(tmp_path)
 
 
-def hub_error(name):
-    from huggingface_hub import errors
-
-    if name in {"GatedRepoError", "RepositoryNotFoundError", "RevisionNotFoundError"}:
-        kind = getattr(errors, name)
-        error = kind.__new__(kind)
-        Exception.__init__(error, "401 Client Error\nmore lines")
-        return error
-    return {"offline": ConnectionError("no route to host\nmore"), "full": OSError(28, "No space left")}[name]
-
-
-@pytest.mark.parametrize(
-    ("failure", "complaint"),
-    [
-        ("GatedRepoError", "gated on the hub: ask for access"),
-        ("RepositoryNotFoundError", "the hub knows no such public model"),
-        ("RevisionNotFoundError", "the hub has no revision 'v9'"),
-        ("offline", "the hub cannot be reached (ConnectionError: no route to host)"),
-        ("full", "cannot be stored in the hub's cache: No space left on device"),
-    ],
-)
-def test_a_hub_that_says_no_is_one_line(monkeypatch, failure, complaint):
-    import huggingface_hub
-
-    def refuse(*_args, **_options):
-        raise hub_error(failure)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(UserError) as error:
-        models.load_model("nobody/nothing", revision="v9")
-    assert one_line(error).startswith("nobody/nothing: ")
-    assert complaint in str(error.value)
-
-
 @pytest.mark.parametrize("name", ["./runs/model", "a/b/c", "/no/such/folder"])
 def test_a_missing_folder_never_asks_the_hub(monkeypatch, name):
-    import huggingface_hub
+    from palu.hub import snapshots
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_a, **_o: pytest.fail("asked the hub"))
+    monkeypatch.setattr(snapshots, "snapshot", lambda *_a, **_o: pytest.fail("asked the hub"))
     with pytest.raises(UserError, match="no such model folder"):
         models.model_folder(name)
 

@@ -76,14 +76,15 @@ class ModelSettings(TemplateSettings):
 
     name: short, used in paths. checkpoint: the original model, hub id or local folder. retain_checkpoint: a model that
     never saw the forget set, where the user has one. base_checkpoint: what the models without a checkpoint of their
-    own are trained from; none = from scratch, with `architecture`. revision, base_revision: on the hub.
-    max_length: tokens of a whole sequence.
+    own are trained from; none = from scratch, with `architecture`. revision, retain_revision, base_revision: a commit,
+    tag or branch of each on the hub. max_length: tokens of a whole sequence.
     """
 
     name: str = Field(default="model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     checkpoint: str | None = Field(default=None, min_length=1)
     revision: str | None = Field(default=None, min_length=1)
     retain_checkpoint: str | None = Field(default=None, min_length=1)
+    retain_revision: str | None = Field(default=None, min_length=1)
     base_checkpoint: str | None = Field(default=None, min_length=1)
     base_revision: str | None = Field(default=None, min_length=1)
     architecture: Architecture | None = None
@@ -106,6 +107,8 @@ class ModelSettings(TemplateSettings):
         if self.checkpoint is None and (self.revision or self.retain_checkpoint):
             key = "revision" if self.revision else "retain_checkpoint"
             raise ValueError(f"has a {key} but no checkpoint; allowed: both or neither")
+        if self.retain_checkpoint is None and self.retain_revision:
+            raise ValueError("has a retain_revision but no retain_checkpoint; allowed: both or neither")
         if self.architecture is not None and self.max_length > self.architecture.max_positions:
             limit = self.architecture.max_positions
             raise ValueError(f"max_length {self.max_length} exceeds architecture.max_positions {limit}")
@@ -118,6 +121,9 @@ def model_key(settings: ModelSettings, finetune_settings_json: str) -> str:
     finetune_settings_json: the canonical JSON of how the study trains the model, empty where it trains nothing.
     """
     facts = settings.model_dump(mode="json", exclude={"name"})
+    # unset it leaves the names that folders had before there was such a setting
+    if settings.retain_revision is None:
+        del facts["retain_revision"]
     if settings.template != "chat":
         facts = {key: value for key, value in facts.items() if key not in {"system_prompt", "date"}}
     return f"{settings.name}-{text_digest(canonical_json([facts, finetune_settings_json]))}"

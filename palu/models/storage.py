@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from palu.errors import UserError
-from palu.files import atomic, canonical_json, file_digest, is_storage_failure, read_json, storage_reason, text_digest
+from palu.files import atomic, canonical_json, file_digest, read_json, text_digest, write_json
+from palu.hub import model_snapshot
 from palu.models.adapters import (
     AdapterBase,
     adapter_base,
@@ -30,55 +30,37 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 DTYPES = ("float32", "bfloat16")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+# What a linked checkpoint of the hub says of its origin
+SOURCE_FILE = "checkpoint_source.json"
 
 
 def model_folder(folder_or_id: str | Path, revision: str | None = None) -> Path:
     """The local folder of a checkpoint; a hub id is downloaded into the hub's cache (config, tokenizer, safetensors).
 
-    Raises UserError for a missing folder and for a hub that cannot be reached or says no.
+    Raises UserError for a missing folder, a hub that cannot be reached or says no, and a wrong checksum.
     """
     path = Path(folder_or_id).expanduser()
-    if path.is_dir():
-        return path
-    name = str(folder_or_id)
-    if path.is_absolute() or path.exists() or not _HUB_ID.fullmatch(name):
-        raise UserError(f"{name}: no such model folder; allowed: a local folder or a hub id such as owner/name")
-
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    wanted = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
-    try:
-        return Path(
-            snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*", "consolidated*"])
-        )
-    except GatedRepoError:
-        raise UserError(f"{name}: gated on the hub: ask for access on its page, then set HF_TOKEN") from None
-    except RevisionNotFoundError:
-        raise UserError(f"{name}: the hub has no revision {revision!r} of it") from None
-    except RepositoryNotFoundError:
-        raise UserError(f"{name}: no such local folder, and the hub knows no such public model") from None
-    except Exception as error:
-        if is_storage_failure(error):
-            raise UserError(f"{name}: cannot be stored in the hub's cache: {storage_reason(error)}") from error
-        # The hub client raises a wide family here (its own, httpx's, OSError); all mean the same to the user
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        raise UserError(f"{name}: no such local folder, and the hub cannot be reached ({reason})") from error
+    return path if path.is_dir() else model_snapshot(str(folder_or_id), revision).folder
 
 
 def link_checkpoint(folder_or_id: str | Path, revision: str | None, target: Path) -> None:
     """Make `target` a model folder of links to a checkpoint's files, downloaded first where it is a hub id.
 
-    Raises UserError where `model_folder` does, and for a checkpoint without weights.
+    One of the hub gets a file `checkpoint_source.json` beside the links: repository, commit, address, and each file's
+    SHA-256 and size. Raises UserError where `model_folder` does, and for a checkpoint without weights.
     """
-    source = model_folder(folder_or_id, revision)
-    weight_files(source)
+    source = Path(folder_or_id).expanduser()
+    found = None if source.is_dir() else model_snapshot(str(folder_or_id), revision)
+    folder = found.folder if found else source
+    weight_files(folder)
     with atomic(target) as temporary:
         temporary.mkdir()
-        for path in sorted(source.iterdir()):
-            if path.is_file():
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and (found is None or path.name in found.files):
                 (temporary / path.name).symlink_to(path.resolve())
+        if found:
+            (temporary / SOURCE_FILE).unlink(missing_ok=True)
+            write_json(temporary / SOURCE_FILE, found.record())
 
 
 def first_line(error: BaseException) -> str:

@@ -1,3 +1,10 @@
+# The commits, tags or branches of the checkpoints that the study gives.
+REVISIONS = {
+    "original": study.model.revision,
+    "retain": study.model.retain_revision,
+}
+
+
 rule fetch_model:
     """Link a given checkpoint, from the hub or a local folder, to where the other stages look for it."""
     output:
@@ -10,9 +17,7 @@ rule fetch_model:
         "../envs/palu.yaml"
     params:
         source=lambda wildcards: (FETCHED | COMPARED).get(wildcards.role, ""),
-        revision=lambda wildcards: optional(
-            "--revision", study.model.revision if wildcards.role in FETCHED else None
-        ),
+        revision=lambda wildcards: optional("--revision", REVISIONS.get(wildcards.role)),
         code=code_digest("palu.models"),
     message:
         "Fetch the {wildcards.role} model {params.source}"
