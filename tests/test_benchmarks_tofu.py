@@ -73,7 +73,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def rows_of(source: Path | str, **values):
-    return tofu.examples(tofu.Settings.parse({"source": str(source), **values}, PLACE))[0]
+    return list(tofu.examples(tofu.Settings.parse({"source": str(source), **values}, PLACE)))
 
 
 def refusal_of(source: Path | str, **values) -> str:
@@ -343,7 +343,7 @@ def rows_from_hub(port: int, home: Path, offline: bool = False, **values) -> lis
         "from palu.benchmarks import tofu\n"
         "from palu.errors import UserError\n"
         "try:\n"
-        "    print(json.dumps(tofu.examples(tofu.Settings.parse(json.loads(sys.argv[1]), 'study'))[0]))\n"
+        "    print(json.dumps(list(tofu.examples(tofu.Settings.parse(json.loads(sys.argv[1]), 'study')))))\n"
         "except UserError as error:\n"
         "    print(json.dumps(str(error)))\n"
     )

@@ -50,7 +50,9 @@ def test_a_users_mistake_is_one_line_and_exit_status_1(tmp_path, capsys):
     out = ("--out", tmp_path / "e.parquet", "--gold-out", tmp_path / "g.parquet")
     status, error = run(capsys, "benchmark", "--name", "demmo", *out)
     assert status == 1
-    assert error == "palu: error: --name: unknown benchmark 'demmo' (did you mean 'demo'?); allowed: demo, tofu\n"
+    assert (
+        error == "palu: error: --name: unknown benchmark 'demmo' (did you mean 'demo'?); allowed: custom, demo, tofu\n"
+    )
     status, error = run(capsys, "benchmark", "--name", "demo", "--set", "people=0", *out)
     assert status == 1
     assert error.startswith("palu: error: benchmark demo: people: 0 should be greater than or equal to")
