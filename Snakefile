@@ -29,6 +29,8 @@ onsuccess:
     if (outcome := Path(f"results/{study.name}/outcome.txt")).is_file():
         print(outcome.read_text(encoding="utf-8"))
         print(f"Report: {outcome.with_name('report.html')}")
+        for note in study.benchmark.settings.notes:
+            print(f"Note: {note}")
     if SCORECARD and Path(SCORECARD[0]).is_file():
         print(f"Taggers: {SCORECARD[0]}")
 

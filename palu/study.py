@@ -176,10 +176,11 @@ class Study:
     @cached_property
     def checkpoints(self) -> dict[str, str | None]:
         """Role -> the checkpoint that the study gives for it; None where it is trained. A role that can be neither
-        given nor trained is absent."""
+        given nor trained is absent: without retain rows there is nothing to train a retain model on."""
         given = {"original": self.model.checkpoint, "retain": self.model.retain_checkpoint}
         can_train = self.model.architecture is not None or self.model.base_checkpoint is not None
-        return {role: source for role, source in given.items() if source or can_train}
+        trained = {"original": can_train, "retain": can_train and self.benchmark.settings.has_retain_rows}
+        return {role: source for role, source in given.items() if source or trained[role]}
 
     @cached_property
     def model_key(self) -> str:
@@ -210,6 +211,7 @@ class Study:
             "evaluation": self.evaluation.model_dump(mode="json"),
             "selection": {"note": self.report.selection} if self.report.selection else None,
             "generations": self.report.generations,
+            "notes": list(self.benchmark.settings.notes),
         }
 
 
@@ -283,6 +285,11 @@ def _check_run(run: Run, benchmark: Part, reference: ReferenceSettings, epochs: 
         raise UserError(
             f"{place}: methods.{run.label}.top_k: {top_k} exceeds what is indexed; "
             f"allowed: up to reference.top_k = {reference.top_k}, or raise that"
+        )
+    if (use := run.settings.retain_use) and not benchmark.settings.has_retain_rows:
+        raise UserError(
+            f"{place}: methods.{run.label}: {use} needs retain rows, and benchmark.retain is null; "
+            "allowed: a file of them, a weight of 0, or another method"
         )
     late = [epoch for epoch in epochs if epoch >= run.training.epochs]
     if late:

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from palu import benchmarks, tables
@@ -22,14 +23,20 @@ from palu.training.data import Examples
 DEFAULTS = demo.Settings()
 
 
+def parted(settings):
+    """The rows and the spans, apart."""
+    pairs = list(benchmarks.checked("demo", settings))
+    return [row for row, _ in pairs], [span for _, spans in pairs for span in spans]
+
+
 @pytest.fixture(scope="module")
 def rows():
-    return demo.examples(DEFAULTS)[0]
+    return parted(DEFAULTS)[0]
 
 
 @pytest.fixture(scope="module")
 def spans():
-    return demo.examples(DEFAULTS)[1]
+    return parted(DEFAULTS)[1]
 
 
 def originals(rows, *parts):
@@ -51,14 +58,14 @@ def test_every_person_item_has_a_paraphrase_five_wrong_replies_and_another_quest
         assert kinds[item, "original", "paraphrase"] == 1
 
 
-def test_same_settings_give_the_same_rows_in_another_process_with_another_hash_seed(rows, spans):
+def test_same_settings_give_the_same_rows_in_another_process_with_another_hash_seed():
     code = (
         "import hashlib, json; from palu.benchmarks import demo; "
         "print(hashlib.sha256(json.dumps(demo.examples(demo.Settings())).encode()).hexdigest())"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "12345"}
     other = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert other.stdout.strip() == hashlib.sha256(json.dumps((rows, spans)).encode()).hexdigest()
+    assert other.stdout.strip() == hashlib.sha256(json.dumps(demo.examples(DEFAULTS)).encode()).hexdigest()
 
 
 def test_same_settings_write_the_same_bytes(tmp_path):
@@ -70,12 +77,12 @@ def test_same_settings_write_the_same_bytes(tmp_path):
 
 
 def test_another_seed_gives_other_people(rows):
-    other = demo.examples(demo.Settings(seed=1))[0]
+    other = parted(demo.Settings(seed=1))[0]
     assert not {row["prompt"] for row in originals(rows, "forget")} & {row["prompt"] for row in other}
 
 
 def test_another_forget_from_changes_parts_and_nothing_else(rows):
-    moved = demo.examples(demo.Settings(forget_from=8))[0]
+    moved = parted(demo.Settings(forget_from=8))[0]
     text = [(row["item_id"], row["prompt"], row["reply"], row["source_revision"]) for row in rows]
     assert [(row["item_id"], row["prompt"], row["reply"], row["source_revision"]) for row in moved] == text
     first = {row["group"] for row in rows if row["part"] == "forget"}
@@ -86,7 +93,7 @@ def test_another_forget_from_changes_parts_and_nothing_else(rows):
 
 def test_validation_people_follow_the_forgotten_ones_and_leave_the_retained(rows, spans):
     settings = demo.Settings(validation_people=3)
-    others, other_spans = demo.examples(settings)
+    others, other_spans = parted(settings)
     assert [row | {"part": "", "example_id": ""} for row in others] == [
         row | {"part": "", "example_id": ""} for row in rows
     ]
@@ -323,13 +330,14 @@ FORGET = example("f", "forget")
             "in both parts",
         ),
         (
-            [FORGET],
-            [{"example_id": "x", "char_start": 0, "char_end": 1, "label": "l", "score": None, "tagger": "gold"}],
-            "benchmark demo: a gold span refers to row 'x', which is not in the examples",
+            [FORGET, example("r", "knowmem_forget", prompt="")],
+            [],
+            "benchmark demo: the prompt of row 'r' is empty",
         ),
+        ([], [], "benchmark demo: the forget set is empty: no row has part 'forget'"),
         (
             [FORGET],
-            [{"example_id": "f", "char_start": 2, "char_end": 7, "label": "l", "score": None, "tagger": "gold"}],
+            [{"char_start": 2, "char_end": 7, "label": "l"}],
             "benchmark demo: gold span 2..7 of row 'f' is outside its 6 characters",
         ),
     ],
@@ -337,11 +345,33 @@ FORGET = example("f", "forget")
 def test_prepare_refuses_bad_tables_and_writes_nothing(
     monkeypatch, tmp_path: Path, rows: list, spans: list, complaint: str
 ):
-    monkeypatch.setattr(demo, "examples", lambda _: (rows, spans))
+    monkeypatch.setattr(demo, "examples", lambda _: [*rows[:-1], rows[-1] | {"gold": spans}] if rows else [])
     with pytest.raises(UserError) as refusal:
         benchmarks.prepare("demo", DEFAULTS, tmp_path / "examples.parquet", tmp_path / "gold.parquet")
     assert str(refusal.value) == complaint
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_are_written_in_batches_and_the_tables_refer_to_each_other(monkeypatch, tmp_path, rows, spans):
+    monkeypatch.setattr(benchmarks, "BATCH_ROWS", 7)
+    examples, gold = tmp_path / "examples.parquet", tmp_path / "gold.parquet"
+    benchmarks.prepare("demo", DEFAULTS, examples, gold)
+    assert pq.ParquetFile(examples).num_row_groups == -(-len(rows) // 7)
+    assert tables.rows(examples, "examples") == rows
+    assert tables.rows(gold, "spans", {"examples": tables.content_digest(examples)}) == spans
+    assert tables.provenance(examples)["rows"] == str(len(rows))
+
+
+def test_a_mistake_after_many_batches_leaves_what_stood_there_before(monkeypatch, tmp_path):
+    monkeypatch.setattr(benchmarks, "BATCH_ROWS", 2)
+    examples, gold = tmp_path / "examples.parquet", tmp_path / "gold.parquet"
+    examples.write_text("before")
+    late = [*(example(str(number), "forget") for number in range(9)), example("3", "retain")]
+    monkeypatch.setattr(demo, "examples", lambda _: late)
+    with pytest.raises(UserError, match="example_id '3' names two rows"):
+        benchmarks.prepare("demo", DEFAULTS, examples, gold)
+    assert [path.name for path in tmp_path.iterdir()] == ["examples.parquet"]
+    assert examples.read_text() == "before"
 
 
 def test_unknown_benchmark_is_named_with_the_nearest_known_one():

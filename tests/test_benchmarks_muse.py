@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def rows_of(source, **values):
-    return muse.examples(muse.Settings.parse({"source": str(source), **values}, PLACE))[0]
+    return list(muse.examples(muse.Settings.parse({"source": str(source), **values}, PLACE)))
 
 
 def part(rows, name):

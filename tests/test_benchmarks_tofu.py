@@ -67,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def rows_of(source: Path | str, **values):
-    return tofu.examples(tofu.Settings.parse({"source": str(source), **values}, PLACE))[0]
+    return list(tofu.examples(tofu.Settings.parse({"source": str(source), **values}, PLACE)))
 
 
 def refusal_of(source: Path | str, **values) -> str:

@@ -50,7 +50,7 @@ def test_a_users_mistake_is_one_line_and_exit_status_1(tmp_path, capsys):
     out = ("--out", tmp_path / "e.parquet", "--gold-out", tmp_path / "g.parquet")
     status, error = run(capsys, "benchmark", "--name", "demmo", *out)
     assert status == 1
-    allowed = "allowed: demo, muse, tofu"
+    allowed = "allowed: custom, demo, muse, tofu"
     assert error == f"palu: error: --name: unknown benchmark 'demmo' (did you mean 'demo'?); {allowed}\n"
     status, error = run(capsys, "benchmark", "--name", "demo", "--set", "people=0", *out)
     assert status == 1

@@ -11,7 +11,7 @@ import pytest
 import palu
 
 PACKAGE = Path(palu.__file__).parent
-LEAVES = {"errors", "files", "settings", "roles", "spans", "tables", "ks", "hub"}
+LEAVES = {"errors", "files", "settings", "roles", "spans", "tables", "ks", "hub", "jsonl"}
 SETTINGS = {"benchmarks", "tagging", "methods", "evaluation", "training", "models", "reference"}
 
 # Room -> the rooms it may import, besides itself and the leaves.
@@ -28,8 +28,10 @@ ALLOWED = {
     "training": {"methods", "heads", "models", "tokens", "reference"},
     "evaluation": {"heads", "models", "tokens"},
     "reporting": set(),
+    "planning": {"study", *SETTINGS},
+    "starting": set(),
     "__main__": {"cli"},
-    "cli": {"study", "digest", "evaluation", "training", "reporting", "tokens", *SETTINGS},
+    "cli": {"study", "digest", "planning", "starting", "evaluation", "training", "reporting", "tokens", *SETTINGS},
 }
 # Room -> libraries that it never imports, also not inside functions.
 FORBIDDEN_LIBRARIES = {
@@ -40,6 +42,7 @@ FORBIDDEN_LIBRARIES = {
     "heads": {"transformers", "pyarrow"},
     "methods": {"transformers", "pyarrow"},
     "benchmarks": {"torch", "transformers"},
+    "planning": {"torch", "transformers", "spacy"},
 }
 
 
@@ -72,7 +75,17 @@ def test_a_room_imports_only_what_the_plan_allows(path):
 
 
 @pytest.mark.parametrize(
-    "room", ["study", "tables", "methods.palu", "reporting.page", "reporting.scorecard", "tagging.scoring", "cli"]
+    "room",
+    [
+        "study",
+        "tables",
+        "methods.palu",
+        "reporting.page",
+        "reporting.scorecard",
+        "tagging.scoring",
+        "planning.check",
+        "cli",
+    ],
 )
 def test_importing_a_light_room_loads_no_heavy_library(room):
     script = (
@@ -91,6 +104,7 @@ def test_benchmarks_and_methods_do_not_import_each_other():
             own -= {
                 f"palu.{family}.base",
                 f"palu.{family}.source",
+                f"palu.{family}.checks",
                 f"palu.{family}.entropy",
                 f"palu.{family}.{path.stem}",
             }

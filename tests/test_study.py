@@ -199,3 +199,32 @@ def test_a_benchmark_whose_prompts_are_whole_texts_allows_no_template_around_the
         "allowed: raw"
     )
     assert parse(**muse, model={"template": "raw"}).model.template == "raw"
+
+
+NO_RETAIN = {"name": "custom", "forget": "forget.jsonl", "retain": None}
+
+
+@pytest.mark.parametrize(
+    ("method", "use"),
+    [
+        ("npo", "the retain term, of weight 1,"),
+        ("pdu", "the retain term, of weight 100,"),
+        ("rmu", "the reference's hidden states after one block at the retain rows"),
+    ],
+)
+def test_a_method_that_needs_retain_rows_is_refused_where_there_are_none(method, use):
+    assert refusal(benchmark=NO_RETAIN, methods={method: None}) == (
+        f"s.yaml: methods.{method}: {use} needs retain rows, and benchmark.retain is null; "
+        "allowed: a file of them, a weight of 0, or another method"
+    )
+
+
+def test_without_retain_rows_methods_run_without_that_term_and_no_retain_model_is_trained():
+    study = parse(benchmark=NO_RETAIN, methods={"npo": {"retain_weight": 0}, "ga": None})
+    assert [run.method for run in study.runs] == ["npo", "ga"]
+    assert study.checkpoints == {"original": None}
+    assert study.description()["notes"][0].startswith("no retain rows were given")
+    given = parse(
+        benchmark=NO_RETAIN, methods={"ga": None}, model={"checkpoint": "mine", "retain_checkpoint": "without"}
+    )
+    assert given.checkpoints == {"original": "mine", "retain": "without"}

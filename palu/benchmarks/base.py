@@ -2,12 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from palu.settings import Settings
 
-Example = dict[str, Any]  # one row of the table `examples`
-Span = dict[str, Any]  # one row of the table `spans`
+Example = dict[str, Any]  # one row of the table `examples`; under the key `GOLD`, where it has any, its spans
+Span = dict[str, Any]  # one row of the table `spans`; of a row's own spans, char_start, char_end and label
+GOLD = "gold"
 
 
 class BenchmarkSettings(Settings):
@@ -31,14 +33,35 @@ class BenchmarkSettings(Settings):
         """Which setting would give rows of part `validation`, where it is known that there are none; else None."""
         return None
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of the user's own files that the rows are read from: inputs of the workflow's rule."""
+        return ()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the rows can be had without asking the hub: made here, or read from a folder or files."""
+        source = getattr(self, "source", None)
+        return source is None or Path(source).is_dir()
+
+    @property
+    def has_retain_rows(self) -> bool:
+        """Whether any row has part `retain`, as far as the settings tell."""
+        return True
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the settings mean for the results, for a terminal and a report: whole clauses."""
+        return ()
+
 
 class Benchmark(Protocol):
     """The surface of a module in `palu.benchmarks`."""
 
     Settings: type[BenchmarkSettings]
 
-    def examples(self, settings: BenchmarkSettings) -> tuple[list[Example], list[Span]]:
-        """The benchmark's rows and the gold spans that it ships (none: an empty list), checked by `prepare`."""
+    def examples(self, settings: BenchmarkSettings) -> Iterable[Example]:
+        """The benchmark's rows, each with the gold spans that it ships; `palu.benchmarks.checked` checks them."""
 
 
 def item_rows(
@@ -49,7 +72,7 @@ def item_rows(
     source_revision: str,
     prompt: str,
     reply: str,
-    paraphrase: str | None = None,
+    paraphrases: Iterable[str] = (),
     wrong_replies: Iterable[str] = (),
     paraphrased_prompt: str | None = None,
 ) -> list[Example]:
@@ -59,8 +82,7 @@ def item_rows(
     (`{part}/{row:05d}/question/0` for the paraphrased prompt with the original reply).
     """
     kinds = [("original", "original", 0, prompt, reply)]
-    if paraphrase is not None:
-        kinds.append(("paraphrase", "original", 0, prompt, paraphrase))
+    kinds += [("paraphrase", "original", index, prompt, other) for index, other in enumerate(paraphrases)]
     kinds += [("perturbed", "original", index, prompt, wrong) for index, wrong in enumerate(wrong_replies)]
     if paraphrased_prompt is not None:
         kinds.append(("original", "paraphrase", 0, paraphrased_prompt, reply))

@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from palu.benchmarks.base import BenchmarkSettings, Example, Span, item_rows
+from palu.benchmarks.base import BenchmarkSettings, Example, item_rows
 from palu.benchmarks.source import Record, Rows, Source
 from palu.errors import UserError
 from palu.settings import Count, PositiveCount
@@ -83,7 +83,7 @@ class Passage(NamedTuple):
     text: str
 
 
-def examples(settings: Settings) -> tuple[list[Example], list[Span]]:
+def examples(settings: Settings) -> Iterator[Example]:
     """The rows of every part; MUSE ships no spans. Empty passages, and all but the first of equal ones, are left out
     and told in one line. Raises UserError in one line where a table is missing or wrong.
     """
@@ -91,7 +91,7 @@ def examples(settings: Settings) -> tuple[list[Example], list[Span]]:
         source = _Source(settings.source, settings.revision, "benchmark muse", "MUSE", Path(scratch))
         rows = list(_rows(settings, source))
         revision = source.revision()
-    return [row | {"source_revision": revision} for row in rows], []
+    yield from (row | {"source_revision": revision} for row in rows)
 
 
 def _rows(settings: Settings, source: _Source) -> Iterator[Example]:

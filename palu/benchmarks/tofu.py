@@ -8,13 +8,13 @@ to the last. They are joined by row, because two questions of `full` are the sam
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from palu.benchmarks.base import BenchmarkSettings, Example, Span, item_rows
+from palu.benchmarks.base import BenchmarkSettings, Example, item_rows
 from palu.benchmarks.source import Record, Rows, Source
 from palu.errors import UserError
 
@@ -54,7 +54,7 @@ class Settings(BenchmarkSettings):
         return self.split if self.forget_rows is None else "rows{}-{}".format(*self.forget_rows)
 
 
-def examples(settings: Settings) -> tuple[list[Example], list[Span]]:
+def examples(settings: Settings) -> Iterator[Example]:
     """The rows of every part; TOFU ships no spans. Raises UserError in one line where a table is missing or wrong."""
     with tempfile.TemporaryDirectory() as scratch:
         source = _Source(settings, Path(scratch))
@@ -71,19 +71,17 @@ def examples(settings: Settings) -> tuple[list[Example], list[Span]]:
             f"benchmark tofu: forget_rows {list(settings.forget_rows)}: row {lacking[0]} of 'full' has no paraphrase; "
             f"allowed: rows that retain_perturbed or {WIDEST_FORGET} covers"
         )
-    rows: list[Example] = []
     retained = [row for row in retain if row not in validation]
     for part, chosen in (("forget", forget), ("validation", validation), ("retain", retained)):
         for row in chosen:
             record = full[row] | perturbed.get(row, {})
-            rows += _item(part, row, f"full/{row}", f"author {row // ROWS_PER_AUTHOR}", revision, record)
+            yield from _item(part, row, f"full/{row}", f"author {row // ROWS_PER_AUTHOR}", revision, record)
     for part, records in facts.items():
         for row, record in enumerate(records):
-            rows += _item(part, row, f"{part}/{row}", part, revision, record)
+            yield from _item(part, row, f"{part}/{row}", part, revision, record)
     for row, record in enumerate(held_out):
         group = f"held-out author {row // ROWS_PER_AUTHOR}"
-        rows += _item("holdout", row, f"{_holdout_table(settings)}/{row}", group, revision, record)
-    return rows, []
+        yield from _item("holdout", row, f"{_holdout_table(settings)}/{row}", group, revision, record)
 
 
 def _item(part: str, row: int, item_id: str, group: str, revision: str, record: Record) -> list[Example]:
@@ -95,7 +93,7 @@ def _item(part: str, row: int, item_id: str, group: str, revision: str, record: 
         revision,
         prompt=record["question"],
         reply=record["answer"],
-        paraphrase=record.get("paraphrased_answer"),
+        paraphrases=[record["paraphrased_answer"]] if record.get("paraphrased_answer") is not None else (),
         wrong_replies=record.get("perturbed_answer") or (),
         paraphrased_prompt=record.get("paraphrased_question"),
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from palu import __version__
-from palu.cli import stages
+from palu.benchmarks import BENCHMARKS
+from palu.cli import requests, stages
 from palu.methods import METHODS
 from palu.tagging import TAGGERS
 
@@ -15,6 +16,7 @@ from palu.tagging import TAGGERS
 FORGET = "forget,validation"
 MACHINE_HELP = "what fits the training to the machine and leaves its result alone: a study's section `machine`"
 RETAIN_AUC_HELP = "the retain model's Min-K AUC, for privleak where no scores of that model are given"
+BENCHMARK_HELP = f"a benchmark: {', '.join(BENCHMARKS)}"
 METHOD_HELP = f"{', '.join(METHODS)}; --set takes the method's settings"
 
 Command = Callable[..., argparse.ArgumentParser]
@@ -24,12 +26,34 @@ def parser() -> argparse.ArgumentParser:
     """The command line of every stage."""
     top = argparse.ArgumentParser(prog="palu", description="Make a language model forget named facts.")
     top.add_argument("--version", action="version", version=f"palu {__version__}")
-    command = partial(_add_command, top.add_subparsers(title="stages", metavar="STAGE", required=True))
+    group = top.add_subparsers(title="stages", metavar="STAGE", required=True)
+    _add_requests(group)
+    command = partial(_add_command, group)
     _add_data_and_reference(command)
     _add_tagging(command)
     _add_training(command)
     _add_evaluation(command)
     return top
+
+
+def _add_requests(group: Any) -> None:
+    """The subcommands that stand before the stages."""
+    text = "write a study of one's own, with a few invented rows to replace"
+    one = group.add_parser("init", help=text, description=text)
+    one.add_argument("name", choices=("custom",), help="what to start from")
+    one.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where (default: this folder)")
+    one.set_defaults(stage=requests.init)
+    text = "say what is wrong with a study and its data, what it will run, and what that needs; runs nothing"
+    one = group.add_parser("check", help=text, description=text)
+    one.add_argument("study", type=Path, metavar="STUDY", help="a study's YAML file")
+    one.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="one setting, such as benchmark.forget=mine.jsonl",
+    )
+    one.set_defaults(stage=requests.check)
 
 
 def _add_command(
@@ -47,7 +71,7 @@ def _add_command(
 
 def _add_data_and_reference(command: Command) -> None:
     one = command(stages.benchmark, "download or generate a benchmark's rows", "out", "gold-out")
-    one.add_argument("--name", required=True, help="a benchmark: demo, muse, tofu")
+    one.add_argument("--name", required=True, help=BENCHMARK_HELP)
     one = command(stages.fetch, "link a checkpoint from the hub or a local folder", "out")
     one.add_argument("--checkpoint", required=True, help="hub id or local folder")
     one.add_argument("--revision", help="commit, tag or branch on the hub")
@@ -149,7 +173,7 @@ def _add_evaluation(command: Command) -> None:
         optional=["retain-logs", "reference-model", "spans"],
     )
     one.add_argument("--retain-auc", type=float, metavar="X", help=RETAIN_AUC_HELP)
-    one.add_argument("--benchmark", required=True, help="a benchmark: demo, muse, tofu; --set takes its settings")
+    one.add_argument("--benchmark", required=True, help=f"{BENCHMARK_HELP}; --set takes its settings")
     one.add_argument("--data", help="hub id or local folder of the benchmark")
     one.add_argument("--forget-split", help="such as forget05; muse: raw, scal_1 to scal_4, sust_1 to sust_4")
     one.add_argument("--template", help="plain, llama2-chat, chat or raw (default: plain; muse: raw)")

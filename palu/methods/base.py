@@ -150,6 +150,15 @@ class MethodSettings(Settings):
         return frozenset()
 
     @property
+    def retain_use(self) -> str | None:
+        """What the method needs retain rows for, in words; None where it trains without any."""
+        cached = sorted(self.needs & {"retain_states", "retain_layer_states"})
+        if cached:
+            return NEEDS[cached[0]]
+        weight = self.weights.get("retain", 0.0)
+        return f"the retain term, of weight {weight:g}," if weight else None
+
+    @property
     def reads_layer(self) -> int | None:
         """The block (0 = the first) after which `layer_hidden` is read; None = no block."""
         return None

@@ -53,7 +53,7 @@ class Index(_Told):
     spans: tagger -> spans table, beside which a JSON file of the same name tells its coverage; taggers: tagger -> its
     settings; display_tagger: whose spans the page shows. generations: how many items are
     shown unfolded. evaluation: the evaluation's settings, of which `first_n` tells the initiating tokens.
-    commands: shell lines that make the study anew.
+    commands: shell lines that make the study anew. notes: what the benchmark's settings mean for the results.
     """
 
     study: str
@@ -70,3 +70,4 @@ class Index(_Told):
     generations: int = 16
     evaluation: dict[str, Any] = Field(default_factory=dict)
     commands: list[str] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)

@@ -166,7 +166,7 @@ def quality_sentence(quality: Qualities) -> str:
 
 def warnings(study: Study, quality: Qualities, selection: Selection) -> list[str]:
     """What a reader must know before believing a number."""
-    found = []
+    found = [f"{note[:1].upper()}{note[1:]}." for note in study.index.notes]
     if study.retain is None:
         found.append("The study has no retain model, so that nothing says what a model without the facts looks like.")
     if max(len(arm.runs) for arm in study.arms) == 1:

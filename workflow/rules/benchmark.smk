@@ -1,5 +1,8 @@
 rule prepare_benchmark:
     """Download or generate a benchmark's rows, normalised to one table, with the spans that it ships."""
+    input:
+        # the user's own files; none where the rows are made here or come from the hub
+        lambda wildcards: list(BENCHMARKS_BY_KEY[wildcards.split].settings.files),
     output:
         examples="data/{benchmark}/{split}.parquet",
         gold="data/{benchmark}/{split}.gold.parquet",

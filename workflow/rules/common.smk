@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 from palu.digest import code_digest
 from palu.errors import UserError
 from palu.files import canonical_json, file_digest, text_digest
+from palu.jsonl import check_file
 from palu.study import Study
 from palu import benchmarks, methods, tagging
 from palu.evaluation import METRICS
@@ -29,6 +30,8 @@ os.environ.update(
 try:
     place = str(workflow.configfiles[-1]) if workflow.configfiles else "study"
     study = Study.parse(config, place)
+    for path in study.benchmark.settings.files:
+        check_file(Path(path))
     # The rows that the scorecard of taggers is of: the study's own, and those that it goes on with.
     SCORED = {study.benchmark.key: study} | {
         name: Study.parse(

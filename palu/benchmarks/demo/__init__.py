@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from palu.benchmarks.base import BenchmarkSettings, Example, Span, item_rows
+from palu.benchmarks.base import GOLD, BenchmarkSettings, Example, Span, item_rows
 from palu.benchmarks.demo.facts import world_facts
 from palu.benchmarks.demo.people import MOST_PEOPLE, WRONG_VALUES, Person, Sentence, fill, person, wrong_values
 from palu.benchmarks.demo.sentences import ATTRIBUTES, Attribute
@@ -78,26 +78,22 @@ class Settings(BenchmarkSettings):
         return "validation" if 0 <= nth - self.forget_people < self.validation_people else "retain"
 
 
-def examples(settings: Settings) -> tuple[list[Example], list[Span]]:
-    """All rows and their gold spans, a function of the settings alone."""
+def examples(settings: Settings) -> list[Example]:
+    """All rows with their gold spans, a function of the settings alone."""
     rows: list[Example] = []
-    spans: list[Span] = []
     for number in range(settings.people + settings.held_out_people):
         someone = person(settings.seed, number)
         for index, attribute in enumerate(ATTRIBUTES):
-            row = number * len(ATTRIBUTES) + index
-            item, item_spans = _item(settings, someone, attribute, row)
-            rows += item
-            spans += item_spans
+            rows += _item(settings, someone, attribute, number * len(ATTRIBUTES) + index)
     rows += _fact_rows()
     # The revision names the text, not who of the people is to forget.
     revision = text_digest("\n".join(f"{row['item_id']}\t{row['prompt']}\t{row['reply']}" for row in rows), digits=16)
     for example in rows:
         example["source_revision"] = revision
-    return rows, spans
+    return rows
 
 
-def _item(settings: Settings, someone: Person, attribute: Attribute, row: int) -> tuple[list[Example], list[Span]]:
+def _item(settings: Settings, someone: Person, attribute: Attribute, row: int) -> list[Example]:
     key = f"{settings.seed}/{row}"
     part = settings.part(someone.number)
     templates = attribute.replies + (attribute.held_out_replies if part == "holdout" else ())
@@ -115,30 +111,20 @@ def _item(settings: Settings, someone: Person, attribute: Attribute, row: int) -
         source_revision="",
         prompt=fill(question, someone, {}).text,
         reply=reply.text,
-        paraphrase=paraphrase.text,
+        paraphrases=[paraphrase.text],
         wrong_replies=[fill(other_template, someone, values).text for values in wrong],
         paraphrased_prompt=fill(other_question, someone, {}).text,
     )
     by_reply = {"original": reply, "paraphrase": paraphrase}
-    spans = [
-        span
-        for example in rows
-        if example["reply_kind"] in by_reply
-        for span in _gold(example["example_id"], by_reply[example["reply_kind"]])
-    ]
-    return rows, spans
+    for example in rows:
+        if example["reply_kind"] in by_reply:
+            example[GOLD] = list(_gold(by_reply[example["reply_kind"]]))
+    return rows
 
 
-def _gold(example_id: str, sentence: Sentence) -> Iterator[Span]:
+def _gold(sentence: Sentence) -> Iterator[Span]:
     for char_start, char_end, field in sentence.spans:
-        yield {
-            "example_id": example_id,
-            "char_start": char_start,
-            "char_end": char_end,
-            "label": field,
-            "score": None,
-            "tagger": "gold",
-        }
+        yield {"char_start": char_start, "char_end": char_end, "label": field}
 
 
 def _fact_rows() -> Iterator[Example]:

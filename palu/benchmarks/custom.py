@@ -1,0 +1,299 @@
+"""One's own forget request: files of one JSON object a line, each a question with its reply, or a document.
+
+    {"prompt": "Where was Ada born?", "reply": "Ada was born in Lyon.", "spans": [{"text": "Lyon", "label": "place"}]}
+    {"text": "Ada was born in Lyon and learnt the trade there.", "group": "Ada"}
+
+Keys besides `prompt` and `reply`, or `text`, none of which must be there:
+
+    id                  names the row in its file: text or a whole number
+    group               who or what the row is about (default: the row by itself)
+    spans               what is sensitive in the reply or text: [start, end], {"start": , "end": } or {"text": }, the
+                        latter wherever it occurs; start and end are half-open and count characters (code points)
+    paraphrase          the reply in other words; `paraphrases`: several, of which the evaluation reads the first
+    paraphrased_prompt  the question in other words
+    wrong               wrong replies, for the truth ratio
+
+The last three are of rows with a prompt. Spans go to the table of gold spans, which the tagger `annotations` reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from palu import jsonl
+from palu.benchmarks.base import GOLD, BenchmarkSettings, Example, Span, item_rows
+from palu.errors import UserError
+from palu.files import file_digest
+from palu.jsonl import shown
+from palu.settings import unknown
+
+PARTS = ("forget", "validation", "retain", "holdout")
+KEYS = (
+    *("prompt", "reply", "text", "id", "group", "spans"),
+    *("paraphrase", "paraphrases", "paraphrased_prompt", "wrong"),
+)
+# What belongs to a question, not to a document.
+QUESTION_KEYS = ("paraphrase", "paraphrases", "paraphrased_prompt", "wrong")
+SPAN_KEYS = ("start", "end", "label", "text")
+UNLABELLED = "annotation"
+NO_RETAIN = (
+    "no retain rows were given: nothing holds what the model knows besides the forget rows' own common words, and "
+    "nothing measures what the forgetting cost"
+)
+
+Record = Mapping[str, Any]
+FilePath = Annotated[str, Field(min_length=1)]
+
+
+class Settings(BenchmarkSettings):
+    """forget: what is to be forgotten. retain: what must be kept, beside which methods train; null says that there is
+    nothing, and then no method may weigh a retain term and no retain model is trained. validation: further rows to
+    forget that are not reported: `training.stop` watches them. holdout: rows that no model has seen: membership
+    attacks need them.
+
+    All are files named .jsonl; a relative path starts at the folder in which the program runs.
+    """
+
+    forget: FilePath
+    retain: FilePath | None
+    validation: FilePath | None = None
+    holdout: FilePath | None = None
+
+    @field_validator(*PARTS)
+    @classmethod
+    def _is_jsonl(cls, value: str | None) -> str | None:
+        if value is not None and (Path(value).suffix != ".jsonl" or "\0" in value):
+            raise ValueError("is no file of one JSON object a line; allowed: a path that ends in .jsonl")
+        return value
+
+    @model_validator(mode="after")
+    def _each_file_once(self) -> Settings:
+        for number, part in enumerate(PARTS):
+            path = getattr(self, part)
+            twin = next((other for other in PARTS[:number] if path and getattr(self, other) == path), None)
+            if twin:
+                raise ValueError(f"is the file of both {twin} and {part}; allowed: a file for each: {path!r}")
+        return self
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Part -> its file, for the parts that have one."""
+        return {part: Path(path) for part in PARTS if (path := getattr(self, part))}
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(str(path) for path in self.paths.values())
+
+    @property
+    def split_name(self) -> str:
+        return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(self.forget).stem).strip("-") or "forget"
+
+    @property
+    def has_retain_rows(self) -> bool:
+        return self.retain is not None
+
+    @property
+    def validation_hint(self) -> str | None:
+        return None if self.validation else "validation: a file of further rows to forget"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return () if self.retain else (NO_RETAIN,)
+
+
+def examples(settings: Settings) -> Iterator[Example]:
+    """The rows of every file, in the order of `PARTS` and of their lines.
+
+    Raises UserError, in one line that names file, line, key and value, at the first mistake.
+    """
+
+    def refuse(error: UserError) -> None:
+        raise error
+
+    return _rows(settings, refuse)
+
+
+def problems(settings: Settings) -> Iterator[UserError]:
+    """Every mistake in the files, one for each line that has any."""
+    found: list[UserError] = []
+    for _row in _rows(settings, found.append):
+        yield from found
+        found.clear()
+    yield from found
+
+
+def _rows(settings: Settings, complain: Callable[[UserError], None]) -> Iterator[Example]:
+    """The rows of the lines about which there is nothing to complain."""
+    sound = {}
+    for part, path in settings.paths.items():
+        try:
+            jsonl.check_file(path)
+            sound[part] = path
+        except UserError as error:
+            complain(error)
+    revision = file_digest(*sound.values())
+    for part, path in sound.items():
+        lines_by_id: dict[str, int] = {}
+        rows = 0
+        for number, line in jsonl.numbered_lines(path):
+            try:
+                record = jsonl.json_object(line, f"{path}: line {number}")
+                made = _item(record, part, rows, revision, f"{path}: line {number}")
+                _note_id(record, number, lines_by_id, f"{path}: line {number}")
+            except UserError as error:
+                complain(error)
+                continue
+            rows += 1
+            yield from made
+        if not rows:
+            complain(UserError(f"{path}: holds no row for {part}; allowed: one JSON object a line, at least one"))
+
+
+def _note_id(record: Record, number: int, lines_by_id: dict[str, int], place: str) -> None:
+    if "id" in record:
+        first = lines_by_id.setdefault(str(record["id"]), number)
+        if first != number:
+            raise UserError(
+                f"{place}: id: {record['id']!r} is the id of line {first} too; allowed: each once in a file"
+            )
+
+
+def _item(record: Record, part: str, row: int, revision: str, place: str) -> list[Example]:
+    """The rows of one record. Raises UserError naming `place` and the key."""
+    for key in record:
+        if key not in KEYS:
+            raise unknown("key", key, place, KEYS)
+    is_document = _is_document(record, place)
+    prompt = "" if is_document else _text(record, "prompt", place)
+    reply = _text(record, "text" if is_document else "reply", place)
+    # two marks, so that the id "1" is not the name of row 1
+    item_id = f"{part}:{_id(record['id'], place)}" if "id" in record else f"{part}/{row}"
+    made = item_rows(
+        part,
+        row,
+        item_id=item_id,
+        group=_text(record, "group", place) if "group" in record else item_id,
+        source_revision=revision,
+        prompt=prompt,
+        reply=reply,
+        paraphrases=_paraphrases(record, place),
+        wrong_replies=_texts(record, "wrong", place) if "wrong" in record else (),
+        paraphrased_prompt=(_text(record, "paraphrased_prompt", place) if "paraphrased_prompt" in record else None),
+    )
+    spans = _spans(record, reply, place)
+    for example in made:
+        if example["reply_kind"] == "original":
+            example[GOLD] = spans
+    return made
+
+
+def _is_document(record: Record, place: str) -> bool:
+    if "text" not in record:
+        for key in ("prompt", "reply"):
+            if key not in record:
+                raise UserError(f"{place}: the key {key!r} is missing; allowed: prompt and reply, or text")
+        return False
+    for key in ("prompt", "reply", *QUESTION_KEYS):
+        if key in record:
+            raise UserError(f"{place}: has both 'text' and {key!r}; allowed: a document (text), or prompt and reply")
+    return True
+
+
+def _id(value: Any, place: str) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return _checked_text(value, f"{place}: id", "text or a whole number")
+
+
+def _paraphrases(record: Record, place: str) -> list[str]:
+    if "paraphrase" in record and "paraphrases" in record:
+        raise UserError(f"{place}: has both 'paraphrase' and 'paraphrases'; allowed: one of them")
+    if "paraphrase" in record:
+        return [_text(record, "paraphrase", place)]
+    return _texts(record, "paraphrases", place) if "paraphrases" in record else []
+
+
+def _texts(record: Record, key: str, place: str) -> list[str]:
+    values = record[key]
+    if not isinstance(values, list):
+        raise UserError(f"{place}: {key}: {shown(values)} is not a list; allowed: a list of texts")
+    return [_checked_text(value, f"{place}: {key}[{index}]") for index, value in enumerate(values)]
+
+
+def _text(record: Record, key: str, place: str) -> str:
+    return _checked_text(record[key], f"{place}: {key}")
+
+
+def _checked_text(value: Any, place: str, allowed: str = "text") -> str:
+    if not isinstance(value, str):
+        raise UserError(f"{place}: {shown(value)} is no text; allowed: {allowed}")
+    if not value.strip():
+        raise UserError(f"{place}: {shown(value)} is empty; allowed: text with a character besides white space")
+    if "\0" in value:
+        raise UserError(f"{place}: character {value.index(chr(0))} is NUL; allowed: text without it")
+    lone = re.search("[\ud800-\udfff]", value)
+    if lone:
+        code = f"\\u{ord(lone.group()):04x}"
+        raise UserError(
+            f"{place}: character {lone.start()} is half of a surrogate pair ({code}); allowed: whole characters"
+        )
+    return value
+
+
+def _spans(record: Record, reply: str, place: str) -> list[Span]:
+    """The gold spans of a record's reply or text, in the order of its list."""
+    if "spans" not in record:
+        return []
+    if not isinstance(record["spans"], list):
+        raise UserError(f"{place}: spans: {shown(record['spans'])} is not a list; allowed: a list of spans")
+    return [
+        span for index, item in enumerate(record["spans"]) for span in _span(item, reply, f"{place}: spans[{index}]")
+    ]
+
+
+def _span(item: Any, reply: str, place: str) -> Iterator[Span]:
+    """The spans that one entry stands for: one, or one for each place where its text occurs."""
+    if isinstance(item, list) and len(item) == 2:
+        item = {"start": item[0], "end": item[1]}
+    if not isinstance(item, dict):
+        allowed = '[start, end], {"start": , "end": } or {"text": }'
+        raise UserError(f"{place}: {shown(item)} is no span; allowed: {allowed}, each of the last two with a label")
+    for key in item:
+        if key not in SPAN_KEYS:
+            raise unknown("key", key, place, SPAN_KEYS)
+    label = _text(item, "label", place) if "label" in item else UNLABELLED
+    text = _text(item, "text", place) if "text" in item else None
+    if text is not None and "start" not in item and "end" not in item:
+        found = [match.span() for match in re.finditer(re.escape(text), reply)]
+        if not found:
+            raise UserError(
+                f"{place}: text: {shown(text)} does not occur in the reply; allowed: a part of it, to the letter"
+            )
+    else:
+        found = [_bounds(item, reply, place)]
+        start, end = found[0]
+        if text is not None and text != reply[start:end]:
+            raise UserError(
+                f"{place}: text: {shown(text)}, but the reply has {shown(reply[start:end])} at {start}..{end}; "
+                "allowed: the same, or one of the two left out"
+            )
+    yield from ({"char_start": start, "char_end": end, "label": label} for start, end in found)
+
+
+def _bounds(item: Record, reply: str, place: str) -> tuple[int, int]:
+    for key in ("start", "end"):
+        if key not in item:
+            raise UserError(f"{place}: the key {key!r} is missing; allowed: start and end, or text")
+        if not isinstance(item[key], int) or isinstance(item[key], bool):
+            raise UserError(f"{place}: {key}: {shown(item[key])} is not a whole number; allowed: 0 to {len(reply)}")
+    start, end = item["start"], item["end"]
+    if not 0 <= start < end <= len(reply):
+        raise UserError(
+            f"{place}: {start}..{end} is outside the reply; allowed: 0 <= start < end <= {len(reply)}, its characters"
+        )
+    return start, end
