@@ -113,8 +113,11 @@ SCORES = pa.schema(
 )
 
 
-# What a states table of the last hidden states, after the final norm, says of itself under `layer`.
+# What a states table says of itself under `layer` when it holds the last hidden states, after the final norm.
 LAST_LAYER = "last"
+
+# Hidden states lie byte by byte: float32 takes 0.85 of its plain size so, 1.5 by Parquet's own dictionary.
+STATES_LAYOUT: dict[str, Any] = {"use_dictionary": ["example_id"], "use_byte_stream_split": ["hidden.list.element"]}
 
 
 def states_schema(width: int | None, dtype: str) -> pa.Schema:
@@ -172,18 +175,12 @@ def writer(
     schema = schema if schema is not None else FIXED_SCHEMAS[name]
     facts = {"palu.table": name, "palu.version": str(SCHEMA_VERSIONS[name])}
     facts |= metadata(provenance)
+    layout = STATES_LAYOUT if "hidden" in schema.names else {}
     with (
         atomic(path) as temporary,
-        pq.ParquetWriter(temporary, schema.with_metadata(facts), compression="zstd", **_encodings(schema)) as parquet,
+        pq.ParquetWriter(temporary, schema.with_metadata(facts), compression="zstd", **layout) as parquet,
     ):
         yield parquet
-
-
-def _encodings(schema: pa.Schema) -> dict[str, Any]:
-    """Hidden states lie byte by byte: float32 takes 0.85 of its plain size so, 1.5 by Parquet's own dictionary."""
-    others = [name for name in schema.names if name != "hidden"]
-    split = {"use_dictionary": others, "use_byte_stream_split": ["hidden.list.element"]}
-    return split if len(others) < len(schema.names) else {}
 
 
 def metadata(provenance: Mapping[str, str]) -> dict[str, str]:

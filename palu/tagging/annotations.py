@@ -14,7 +14,6 @@ of structs; a spans table of this program is read as it is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from palu import jsonl
 from palu.errors import UserError
 from palu.tagging.base import TaggerSettings
 
@@ -143,23 +143,9 @@ def _records(path: Path) -> Iterator[Record]:
         return
     if path.suffix != ".jsonl":
         raise UserError(f"{path}: unknown kind of file {path.suffix!r}; allowed: .jsonl, .parquet")
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in jsonl.numbered_lines(path):
         place = f"{path}: line {number}"
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{place}: not valid JSON: {error}") from None
-        if not isinstance(values, dict):
-            raise UserError(f"{place}: {line.strip()[:40]!r} is not an object with keys")
-        yield Record(place, values)
+        yield Record(place, jsonl.json_object(line, place))
 
 
 def _parquet_records(path: Path) -> Iterable[Record]:

@@ -192,7 +192,7 @@ def test_an_empty_list_of_spans_counts_as_a_record(tag_file, capsys):
     ("bad", "complaint"),
     [
         ('{"prompt": "a",', "not valid JSON"),
-        ("[1, 2]", "is not an object with keys"),
+        ("[1, 2]", "is not an object; allowed: keys and values in braces"),
         ({"prompt": "Where?", "spans": []}, "the key 'reply' or 'answer' is missing"),
         ({"answer": "Here.", "spans": []}, "the key 'prompt' or 'question' is missing"),
         ({"example_id": ROWS[0][0]}, "the key 'spans' is missing"),
@@ -242,7 +242,7 @@ def test_a_file_that_marks_nothing_is_refused(tag_file):
         ("gone.parquet", None, "no such file"),
         ("bad.parquet", b"PAR1 cut", "not a readable Parquet file"),
         ("marks.csv", b"a,b", "unknown kind of file '.csv'; allowed: .jsonl, .parquet"),
-        ("latin.jsonl", '{"a": "ü"}'.encode("latin-1"), "cannot be read as UTF-8 text"),
+        ("latin.jsonl", '{"a": "ü"}'.encode("latin-1"), "line 1: is not UTF-8 text"),
     ],
 )
 def test_an_unreadable_file_is_one_line_that_names_it(examples_path, tmp_path, name, content, complaint):
