@@ -190,3 +190,10 @@ def test_an_adapter_is_part_of_a_run_and_can_be_one_value_of_a_grid():
 def test_what_only_the_arithmetic_reads_leaves_the_evaluations_path_alone():
     assert parse().evaluation_key == parse(evaluation={"first_n": 1, "tagger": "rules"}).evaluation_key
     assert parse().evaluation_key != parse(evaluation={"max_new_tokens": 20}).evaluation_key
+
+
+def test_the_evidence_is_about_a_method_of_the_study():
+    assert parse(report={"evidence": "palu"}).description()["evidence"] == "palu"
+    assert parse().description()["evidence"] is None
+    with pytest.raises(UserError, match=r"s\.yaml: report\.evidence: unknown method 'plau'.*allowed: .*palu"):
+        parse(report={"evidence": "plau"})

@@ -53,7 +53,8 @@ class Index(_Told):
     spans: tagger -> spans table, beside which a JSON file of the same name tells its coverage; taggers: tagger -> its
     settings; display_tagger: whose spans the page shows. generations: how many items are
     shown unfolded. evaluation: the evaluation's settings, of which `first_n` tells the initiating tokens.
-    commands: shell lines that make the study anew.
+    commands: shell lines that make the study anew. evidence: the method's label, or an arm's name, that the evidence
+    is about; None leaves it to a rule.
     """
 
     study: str
@@ -70,3 +71,4 @@ class Index(_Told):
     generations: int = 16
     evaluation: dict[str, Any] = Field(default_factory=dict)
     commands: list[str] = Field(default_factory=list)
+    evidence: str | None = None
