@@ -35,9 +35,11 @@ DEFAULT_STUDY = Path("config/demo.yaml")
 
 
 class ReportSettings(Settings):
-    """What the report shows besides numbers. selection: in words, which items chose the settings."""
+    """What the report shows besides numbers. selection: in words, which items chose the settings. evidence: the entry
+    of `methods` whose model the evidence is about; null leaves it to the number of targets met."""
 
     selection: str | None = None
+    evidence: str | None = None
     generations: PositiveCount = 16
 
 
@@ -150,6 +152,9 @@ class Study:
         if not runs and scorecard.gold is None:
             known = ", ".join(sorted(methods.METHODS))
             raise UserError(f"{place}: methods: is empty; allowed: one or more of {known}")
+        report = ReportSettings.parse(sections.report, f"{place}: report")
+        if report.evidence is not None and report.evidence not in sections.methods:
+            raise unknown("method", report.evidence, f"{place}: report.evidence", sections.methods)
         epochs = _distinct(sections.trajectory_epochs, f"{place}: trajectory_epochs")
         benchmark = _benchmark(sections.benchmark, f"{place}: benchmark")
         for run in runs:
@@ -166,7 +171,7 @@ class Study:
             runs=runs,
             reference=reference,
             evaluation=evaluation,
-            report=ReportSettings.parse(sections.report, f"{place}: report"),
+            report=report,
             machine=MachineSettings.parse(sections.machine, f"{place}: machine"),
             trajectory_epochs=tuple(sorted(epochs)),
         )
@@ -212,6 +217,7 @@ class Study:
             "selection": {"note": self.report.selection} if self.report.selection else None,
             "generations": self.report.generations,
             "notes": list(self.benchmark.settings.notes),
+            "evidence": self.report.evidence,
         }
 
 

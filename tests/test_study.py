@@ -228,3 +228,10 @@ def test_without_retain_rows_methods_run_without_that_term_and_no_retain_model_i
         benchmark=NO_RETAIN, methods={"ga": None}, model={"checkpoint": "mine", "retain_checkpoint": "without"}
     )
     assert given.checkpoints == {"original": "mine", "retain": "without"}
+
+
+def test_the_evidence_is_about_a_method_of_the_study():
+    assert parse(report={"evidence": "palu"}).description()["evidence"] == "palu"
+    assert parse().description()["evidence"] is None
+    with pytest.raises(UserError, match=r"s\.yaml: report\.evidence: unknown method 'plau'.*allowed: .*palu"):
+        parse(report={"evidence": "plau"})

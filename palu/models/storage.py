@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16")
 # What a linked checkpoint of the hub says of its origin
 SOURCE_FILE = "checkpoint_source.json"
+# The model card, which no fingerprint counts
+CARD = "README.md"
 
 
 def model_folder(folder_or_id: str | Path, revision: str | None = None) -> Path:
@@ -186,11 +188,12 @@ def save_model(
     tokenizer: PreTrainedTokenizerFast,
     folder: Path,
     weights: dict[str, torch.Tensor] | None = None,
+    card: Callable[[str], str] | None = None,
 ) -> None:
     """Write weights (safetensors), configuration and tokenizer as one folder: whole, or not at all.
 
     Of a model with an adapter the adapter is written, without the weights under it. weights: all of them by name,
-    where the model itself holds only a share.
+    where the model itself holds only a share. card: from the folder's fingerprint to the text of its README.md.
     """
     with atomic(folder) as temporary:
         base = adapter_base(model)
@@ -199,10 +202,12 @@ def save_model(
         else:
             save_adapter(model, base, temporary, weights)
         tokenizer.save_pretrained(str(temporary))
+        if card is not None:
+            (temporary / CARD).write_text(card(fingerprint(temporary)), encoding="utf-8")
 
 
 def merge_adapter(folder: Path, out: Path) -> None:
-    """Write the full checkpoint of an adapter's folder, in the dtype of its base.
+    """Write the full checkpoint of an adapter's folder, in the dtype of its base; the adapter's card goes with it.
 
     Raises UserError for a folder that holds no adapter, and where `load_model` does.
     """
@@ -211,7 +216,9 @@ def merge_adapter(folder: Path, out: Path) -> None:
         raise UserError(f"{folder}: a full model, not an adapter: there is nothing to merge")
     dtype = str(read_json(folder / "config.json").get("dtype"))
     model = load_model(folder, dtype if dtype in DTYPES else "float32")
-    save_model(model, load_tokenizer(folder), out)
+    card = folder / CARD
+    text = card.read_text(encoding="utf-8") if card.is_file() else None
+    save_model(model, load_tokenizer(folder), out, card=None if text is None else lambda _: text)
 
 
 def base_folder(folder: Path) -> Path:

@@ -74,6 +74,11 @@ def signed_text(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
+def percent_text(value: float) -> str:
+    """A signed percentage of a metric that is one already."""
+    return f"{value:+.1f}".replace("-", "−")
+
+
 def few(names: Sequence[str], limit: int = 4) -> str:
     """The names, or the first of them and how many more there are."""
     more = f"; and {len(names) - limit} more" if len(names) > limit else ""

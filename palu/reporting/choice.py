@@ -1,7 +1,7 @@
 """The setting that a grid recommends for each method, by a rule that is the same for all, and the rows that chose it.
 
 Among the settings that keep the utility target, those that meet the most targets; among them the one whose farthest
-level (initiating-token probability, ROUGE) is nearest to the retain model's. Where no setting keeps utility, the one
+level (of TOFU: initiating-token probability, ROUGE) is nearest to its aim. Where no setting keeps utility, the one
 with the highest. Levels are those of the study's own validation rows where its evaluations measure them, and then
 never those of the reported rows. A study without such rows is ranked by its reported ones: its choice is for another
 study, since numbers that chose a setting say little about it.
@@ -11,13 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from palu import tables
+from palu.reporting.axes import FORGET, LEVEL_TOLERANCE
 from palu.reporting.collect import Study
-from palu.reporting.verdict import FORGET, LEVEL_TOLERANCE, LEVELS, Judged, judged
+from palu.reporting.verdict import Judged, judged
 
-RULE = (
-    "Among the settings that keep the utility target, those that meet the most targets; among them the one whose "
-    "farthest level is nearest to the retain model's. Where none keeps utility, the one with the highest."
-)
 UTILITY_NOTE = (
     "Model utility has no rows of its own for choosing: it is measured on the same rows when a setting is chosen and "
     "when it is reported."
@@ -26,7 +23,7 @@ UTILITY_NOTE = (
 
 @dataclass(frozen=True)
 class Choice:
-    """A method's recommended setting. distance: of its farthest level from the retain model's."""
+    """A method's recommended setting. distance: of its farthest level from its aim."""
 
     method: str
     arm: str
@@ -45,6 +42,20 @@ class Selection:
     words: str
     warning: str | None
     choices: tuple[Choice, ...]
+
+
+def rule(study: Study) -> tuple[str, str]:
+    """The rule in words, and in a word what its distance is from."""
+    lead = "Among the settings that keep the utility target, those that meet the most targets; among them the one "
+    if all(measure.aim == "level" for measure in study.axes.forgetting):
+        nearest, aim = "whose farthest level is nearest to the retain model's", "the retain model's"
+    else:
+        nearest, aim = (
+            "that leaves the smallest share of the original's level in the measure where it leaves most (of PrivLeak "
+            "its distance from 0, of 100)",
+            "its aim",
+        )
+    return f"{lead}{nearest}. Where none keeps utility, the one with the highest.", aim
 
 
 def select(study: Study, verdicts: Sequence[Judged]) -> Selection:
@@ -74,7 +85,7 @@ def select(study: Study, verdicts: Sequence[Judged]) -> Selection:
 
 def is_validated(study: Study) -> bool:
     """Whether some evaluation measures the levels of the validation rows."""
-    return any(f"{tables.VALIDATION}_{kind}" in study.metrics for kind in LEVELS)
+    return any(measure.metric in study.metrics for measure in study.axes.validation)
 
 
 def _without_grid(study: Study, note: str | None) -> Selection:
@@ -89,8 +100,9 @@ def _by_validation(study: Study, note: str | None) -> Selection:
     items = _validation(study) if study.validation_rows else "the validation rows"
     words = (
         f"The study's own validation rows ({study.validation_rows or 'an unknown number'} in all): they are to be "
-        f"forgotten like the others, and no text or verdict of this page is about them. Settings are judged by their "
-        f"initiating-token probability and ROUGE there, against the retain model's; the reported items had no say."
+        f"forgotten like the others, and no text or verdict of this page is about them. Settings are judged by what "
+        f"is measured there ({', '.join(measure.title for measure in study.axes.validation)}); the reported items had "
+        f"no say."
     )
     if any(run.entry.training.get("stop") for run in study.runs):
         words += " The same rows told runs when to stop."
@@ -118,13 +130,13 @@ def _known_to_retain(study: Study) -> str | None:
     if study.retain is None:
         return None
     told = []
-    for kind, title in LEVELS.items():
-        before = study.original.measured(f"{tables.VALIDATION}_{kind}").value
-        after = study.retain.measured(f"{tables.VALIDATION}_{kind}").value
+    for measure in study.axes.validation:
+        before = study.original.measured(measure.metric).value
+        after = study.retain.measured(measure.metric).value
         if before is not None and after is not None:
             if abs(before - after) > LEVEL_TOLERANCE:
                 return None
-            told.append(f"{title} {after:.3f}, original {before:.3f}")
+            told.append(f"{measure.title} {after:.3f}, original {before:.3f}")
     if not told:
         return None
     return (
@@ -144,19 +156,11 @@ def choose(verdicts: Iterable[Judged]) -> list[Choice]:
         can_be_judged = [each for each in own if all(check.status != "unknown" for check in each.checks)]
         if can_be_judged and any(verdict.arm.varied for verdict in own):
             best = min(can_be_judged, key=_rank)
-            choices.append(Choice(method, best.arm.name, _distance(best), _keeps_utility(best), len(own)))
+            choices.append(Choice(method, best.arm.name, best.cost, best.keeps_utility, len(own)))
     return choices
 
 
 def _rank(verdict: Judged) -> tuple[bool, int, float]:
-    if _keeps_utility(verdict):
-        return False, -verdict.met, _distance(verdict)
-    return True, 0, -(verdict.checks[-1].value or 0.0)
-
-
-def _distance(verdict: Judged) -> float:
-    return max(abs(check.distance.difference) for check in verdict.checks if check.distance is not None)
-
-
-def _keeps_utility(verdict: Judged) -> bool:
-    return verdict.checks[-1].status == "met"
+    if verdict.keeps_utility:
+        return False, -verdict.met, verdict.cost
+    return True, 0, -verdict.kept

@@ -10,13 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from palu import tables
 from palu.errors import UserError
 from palu.files import canonical_json, read_json
+from palu.reporting.axes import FORGET, Axes, axes_of
 from palu.reporting.index import Index, RunEntry
+from palu.reporting.items import ForgetItem, asked, items_of, questions
 
 TRUTH_RATIO = "forget_truth_ratio"
 
@@ -142,25 +143,16 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class ForgetItem:
-    """One prompt-reply row that was to be forgotten, with the display tagger's spans of its reply."""
-
-    example_id: str
-    group: str
-    prompt: str
-    reply: str
-    spans: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
 class Study:
-    """All that a report is about. validation_rows: how many rows are to be forgotten without being reported."""
+    """All that a report is about. items: the rows to be forgotten. questions: those whose answers are shown, the same
+    where these have prompts. validation_rows: how many rows are to be forgotten without being reported."""
 
     index: Index
     original: Evaluation
     retain: Evaluation | None
     arms: tuple[Arm, ...]
     items: tuple[ForgetItem, ...] = field(repr=False)
+    questions: tuple[ForgetItem, ...] = field(repr=False)
     validation_rows: int = 0
 
     @property
@@ -177,8 +169,24 @@ class Study:
     @cached_property
     def metrics(self) -> frozenset[str]:
         """Every metric that some evaluation speaks of, be it with a reason."""
-        evaluations = [*(evaluation for _, evaluation in self.models), *(run.evaluation for run in self.runs)]
-        return frozenset(name for each in evaluations for name in (*each.summary, *each.reasons))
+        return frozenset(name for each in self.evaluations for name in (*each.summary, *each.reasons))
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """Of the references and of every run."""
+        return [*(evaluation for _, evaluation in self.models), *(run.evaluation for run in self.runs)]
+
+    @cached_property
+    def measured(self) -> frozenset[str]:
+        """Every metric that some evaluation has a number of."""
+        return frozenset(
+            name for each in self.evaluations for name in each.summary if each.measured(name).value is not None
+        )
+
+    @cached_property
+    def axes(self) -> Axes:
+        """What the study is judged by."""
+        return axes_of(self.measured.__contains__)
 
     @cached_property
     def first_n(self) -> tuple[int | None, str] | None:
@@ -199,13 +207,15 @@ def collect(index: dict[str, Any], place: str = "index") -> Study:
         raise UserError(f"{place}: display_tagger: no spans of {told.display_tagger!r}; allowed: {known}")
     runs = [_run(entry) for entry in told.runs]
     examples = tables.read(Path(told.examples), "examples")
+    items = tuple(items_of(examples, FORGET, _spans(told)))
     return Study(
         index=told,
         original=Evaluation(Path(told.original.evaluation)),
         retain=Evaluation(Path(told.retain.evaluation)) if told.retain else None,
         arms=tuple(_arms(runs)),
-        items=tuple(_forget_items(told, examples)),
-        validation_rows=_asked(examples, tables.VALIDATION).num_rows,
+        items=items,
+        questions=questions(items, examples),
+        validation_rows=asked(examples, tables.VALIDATION).num_rows,
     )
 
 
@@ -243,20 +253,10 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else canonical_json(value)
 
 
-def _asked(examples: pa.Table, part: str) -> pa.Table:
-    """The rows of a part with their original prompt and reply."""
-    wanted = pc.and_(
-        pc.equal(examples["part"], part),
-        pc.and_(pc.equal(examples["reply_kind"], "original"), pc.equal(examples["prompt_kind"], "original")),
-    )
-    return examples.filter(wanted)
-
-
-def _forget_items(told: Index, examples: pa.Table) -> Iterator[ForgetItem]:
+def _spans(told: Index) -> dict[str, list[tuple[int, int]]]:
+    """example_id -> what the display tagger marks."""
     spans: dict[str, list[tuple[int, int]]] = {}
     if told.display_tagger is not None:
         for row in tables.rows(Path(told.spans[told.display_tagger]), "spans"):
             spans.setdefault(row["example_id"], []).append((row["char_start"], row["char_end"]))
-    for row in sorted(_asked(examples, "forget").to_pylist(), key=lambda row: row["example_id"]):
-        own = tuple(sorted(spans.get(row["example_id"], [])))
-        yield ForgetItem(row["example_id"], row["group"], row["prompt"], row["reply"], own)
+    return spans

@@ -3,16 +3,15 @@
 import math
 from collections.abc import Callable
 
-from palu.reporting.cells import Cell, Notes, Table, number_text, signed_text
+from palu.reporting.axes import LEVEL_TOLERANCE, PRIVLEAK_TOLERANCE
+from palu.reporting.cells import Cell, Notes, Table, number_text, percent_text, signed_text
 from palu.reporting.collect import TRUTH_RATIO, Arm, Evaluation, Measured, Study
-from palu.reporting.metrics import ATTACKS, DISTANCES, PRIVLEAK, Metric, present
-from palu.reporting.results import build_table, for_seeds
+from palu.reporting.metrics import ATTACKS, DISTANCES, PRIVLEAK, Metric
+from palu.reporting.results import build_table, for_seeds, shown
 from palu.reporting.statistics import Distance, Spread, spread, two_sided_distance
-from palu.reporting.verdict import LEVEL_TOLERANCE, SIDES
+from palu.reporting.verdict import SIDES
 
 FOLDED = "mean over the forget items of s / (1 + s), with s = the probability of wrong replies over the right one"
-# 0.05 of AUC, where the retain model's AUC is 0.5: a side in one column then is a side in the other.
-PRIVLEAK_TOLERANCE = 10.0
 # The AUC of an attack that is never wrong. It tells which side is which, also where the original resists the attack.
 ALWAYS_TOLD = 1.0
 # The reference attack measures against the retain model, so a model at its level ties on every row. The retain
@@ -28,7 +27,7 @@ def distance_table(study: Study, notes: Notes) -> Table | None:
     if study.retain is None:
         return None
     columns, cells = [], []
-    for metric in present(study, DISTANCES):
+    for metric in shown(study, DISTANCES):
         retain, original = measured(study.retain, metric), measured(study.original, metric)
         references = [_gap(original, retain, notes), _gap(retain, retain, notes)]
         own = [_distance_cell(arm, metric, retain, _far_end(metric, original), notes) for arm in study.arms]
@@ -96,11 +95,11 @@ def side_text(distance: Distance) -> str:
 def attack_table(study: Study, notes: Notes) -> Table | None:
     """AUC of each membership attack, with the distance to the retain model's, and PrivLeak; None without any."""
     columns, cells = [], []
-    for metric in present(study, (*ATTACKS, PRIVLEAK)):
+    for metric in shown(study, (*ATTACKS, PRIVLEAK)):
         own = [evaluation.measured(metric.name) for _, evaluation in study.models]
         if metric is PRIVLEAK:
             columns.append((metric.title, f"{metric.name}: 0 is the retain model's level"))
-            references = [_reference(each, _percent, notes) for each in own]
+            references = [_reference(each, percent_text, notes) for each in own]
             cells.append((references, [_leak_cell(arm, notes) for arm in study.arms]))
         else:
             level = "0.5: its reference is the retain model" if metric.name in NEVER_TOLD else "the retain model's"
@@ -136,10 +135,6 @@ def _auc_cell(study: Study, arm: Arm, metric: Metric, notes: Notes) -> Cell:
     return Cell(number_text(mean.mean), detail, marks, title=f"{mean.mean:.6g}")
 
 
-def _percent(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
-
-
 def _leak_cell(arm: Arm, notes: Notes) -> Cell:
     """PrivLeak with its side: below zero the forget rows still look like members."""
     mean = _mean(arm, PRIVLEAK, notes)
@@ -148,4 +143,4 @@ def _leak_cell(arm: Arm, notes: Notes) -> Cell:
     side = "level" if abs(mean.mean) <= PRIVLEAK_TOLERANCE else "under" if mean.mean < 0 else "over"
     word = side_text(Distance(mean.mean, side))
     deviation = f"±{mean.deviation:.1f}" if mean.deviation is not None else ""
-    return Cell(_percent(mean.mean), f"{deviation}\n{word}".strip(), (side,), title=f"{mean.mean:.6g}")
+    return Cell(percent_text(mean.mean), f"{deviation}\n{word}".strip(), (side,), title=f"{mean.mean:.6g}")

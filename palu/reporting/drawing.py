@@ -35,6 +35,8 @@ TITLES = {
     "forget_probability": "Forget probability, whole reply",
     "forget_initiating_probability": "Initiating-token probability",
     "forget_rouge": "Forget ROUGE-L recall",
+    "retain_probability": "Retain probability",
+    "retain_rouge": "Retain ROUGE-L recall",
     "knowledge_memorization_forget": "Knowledge of the forget set (ROUGE)",
     "knowledge_memorization_retain": "Knowledge of the retain set (ROUGE)",
     "verbatim_memorization": "Verbatim memorization (ROUGE)",

@@ -27,7 +27,11 @@ TRAJECTORIES = (
     "verbatim_memorization",
     "knowledge_memorization_forget",
     "knowledge_memorization_retain",
+    "retain_probability",
+    "retain_rouge",
 )
+# These are parts of model utility, and stand for it where a benchmark measures no more.
+STAND_INS = ("retain_probability", "retain_rouge")
 
 
 def _final_epoch(arm: Arm) -> float | None:
@@ -60,7 +64,9 @@ def trajectories(study: Study, quality: Qualities) -> Drawing:
         metric: {arm.name: points for arm in study.arms if len(points := curve(study, arm, metric)) > 1}
         for metric in TRAJECTORIES
     }
-    metrics = [metric for metric in TRAJECTORIES if curves[metric]][:6]
+    judged = {measure.metric for measure in study.axes.measures}
+    known = [metric for metric in TRAJECTORIES if metric not in STAND_INS or metric in judged]
+    metrics = [metric for metric in known if curves[metric]][:6]
     if not metrics:
         text = "no epochs were evaluated"
         return Drawing("trajectories", title, text, render("trajectories", 8, 2, lambda figure: say(figure, text)))

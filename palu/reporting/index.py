@@ -54,6 +54,7 @@ class Index(_Told):
     settings; display_tagger: whose spans the page shows. generations: how many items are
     shown unfolded. evaluation: the evaluation's settings, of which `first_n` tells the initiating tokens.
     commands: shell lines that make the study anew. notes: what the benchmark's settings mean for the results.
+    evidence: the method's label, or an arm's name, that the evidence is about; None leaves it to a rule.
     """
 
     study: str
@@ -71,3 +72,4 @@ class Index(_Told):
     evaluation: dict[str, Any] = Field(default_factory=dict)
     commands: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
+    evidence: str | None = None

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from palu import tables
-from palu.reporting.collect import Arm, ForgetItem, Study
+from palu.reporting.collect import Arm, Study
+from palu.reporting.items import ForgetItem
 from palu.spans import run_offsets, sensitive_tokens
 
 # A floor is shown only where the same arithmetic gives the original's own summary to within this.

@@ -1,16 +1,20 @@
 """Texts as the page shows them: sensitive spans, initiating tokens, repeated secrets; which are shown."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from palu.reporting.collect import ForgetItem
 from palu.reporting.inert import visible
 from palu.reporting.initiating import ReplyTokens
+from palu.reporting.items import CONTINUED, ForgetItem
 
 # Kinds of marked text, strongest last; the template gives each its looks.
 PLAIN, SPAN, INITIATING, REPEATED = "", "span", "initiating", "repeated"
+# So many words of a document in a row are a copy of it; fewer are how people speak.
+COPIED_WORDS = 8
+# Of a reply; a document is longer than anyone reads on a page.
+REPLY_CHARACTERS = 1500
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,18 @@ def _segments(text: str, kinds: Sequence[str]) -> list[Segment]:
     return [Segment("".join(shown[place] for place in places), kind) for kind, places in grouped]
 
 
-def marked_reply(item: ForgetItem, tokens: ReplyTokens | None, first_n: int | None) -> list[Segment]:
-    """The true reply with its spans marked, and the initiating tokens stronger where tokens are known."""
+def _cut(text: str, kinds: Sequence[str], length_limit: int) -> list[Segment]:
+    """The first characters of a text with their marks, and how many more there are."""
+    segments = _segments(text[:length_limit], kinds)
+    left = len(text) - length_limit
+    return segments if left <= 0 else [*segments, Segment(f" … ({left:,} more characters)", "cut")]
+
+
+def marked_reply(
+    item: ForgetItem, tokens: ReplyTokens | None, first_n: int | None, length_limit: int = REPLY_CHARACTERS
+) -> list[Segment]:
+    """The true reply, cut at `length_limit` characters, with its spans marked, and the initiating tokens stronger
+    where tokens are known."""
     kinds = [PLAIN] * len(item.reply)
     for start, end in item.spans:
         kinds[start:end] = [SPAN] * (min(end, len(kinds)) - start)
@@ -39,20 +53,33 @@ def marked_reply(item: ForgetItem, tokens: ReplyTokens | None, first_n: int | No
             joined = start > 0 and kinds[start - 1] == INITIATING
             for place in range(start if joined else start + blank, end) if is_initiating else ():
                 kinds[place] = INITIATING
-    return _segments(item.reply, kinds)
+    return _cut(item.reply, kinds, length_limit)
 
 
 def secrets(item: ForgetItem) -> list[str]:
-    """The texts of the item's spans that its question does not already tell, each once."""
+    """The texts of the item's spans that its question does not already tell, each once; of a document that is to be
+    continued every COPIED_WORDS words in a row."""
+    if item.part == CONTINUED:
+        return list(dict.fromkeys(_stretches(item.reply)))
     texts = dict.fromkeys(item.reply[start:end].strip() for start, end in item.spans)
     return [text for text in texts if text and text.casefold() not in item.prompt.casefold()]
 
 
+def _stretches(text: str) -> Iterator[str]:
+    words = list(re.finditer(r"\S+", text))
+    for first, last in zip(words, words[COPIED_WORDS - 1 :], strict=False):
+        yield text[first.start() : last.end()]
+
+
 def _occurrences(text: str, wanted: Sequence[str]) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
+    plain = " ".join(text.casefold().split())
     for secret in wanted:
-        pattern = rf"(?<!\w){re.escape(secret)}(?!\w)"
-        found.extend(match.span() for match in re.finditer(pattern, text, re.IGNORECASE))
+        words = secret.split()
+        # a document has hundreds of stretches, and compiling a pattern for each would take longer than all the rest
+        if " ".join(words).casefold() in plain:
+            pattern = r"(?<!\w)" + r"\s+".join(map(re.escape, words)) + r"(?!\w)"
+            found.extend(match.span() for match in re.finditer(pattern, text, re.IGNORECASE))
     return found
 
 
@@ -61,9 +88,17 @@ def marked_generation(generation: str, wanted: Sequence[str], length_limit: int)
     kinds = [PLAIN] * len(generation)
     for start, end in _occurrences(generation, wanted):
         kinds[start:end] = [REPEATED] * (end - start)
-    segments = _segments(generation[:length_limit], kinds)
-    left = len(generation) - length_limit
-    return segments if left <= 0 else [*segments, Segment(f" … ({left} more characters)", "cut")]
+    return _cut(generation, kinds, length_limit)
+
+
+def repeated(generation: str, wanted: Iterable[str]) -> list[str]:
+    """The stretches of the generation that are secrets word for word, in order, each once; touching ones are one."""
+    inside = [False] * len(generation)
+    for start, end in _occurrences(generation, list(wanted)):
+        inside[start:end] = [True] * (end - start)
+    runs = groupby(range(len(generation)), key=lambda place: inside[place])
+    texts = ("".join(generation[place] for place in places) for is_secret, places in runs if is_secret)
+    return list(dict.fromkeys(texts))
 
 
 def repetition(items: Sequence[ForgetItem], generations: Mapping[str, str]) -> tuple[int, int]:

@@ -6,18 +6,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from palu.ks import ks_p_value
+from palu.reporting.axes import UTILITY_SHARE
 from palu.reporting.cells import few, p_text
 from palu.reporting.collect import Evaluation, Study
 from palu.reporting.drawing import INK, LEGEND_LIMIT, PAPER, SOFT, TITLES, Drawing, legend, looks, render, say
 from palu.reporting.inert import visible
 from palu.reporting.quality import STATISTIC, Qualities, Quality
-
-# The first pair of which some model has both stands for forgetting (y) against what is kept (x).
-PLANES = (
-    (STATISTIC, "model_utility"),
-    ("forget_probability", "model_utility"),
-    ("knowledge_memorization_forget", "knowledge_memorization_retain"),
-)
 
 
 def _point(evaluation: Evaluation, x: str, y: str) -> tuple[float, float] | None:
@@ -28,7 +22,8 @@ def _point(evaluation: Evaluation, x: str, y: str) -> tuple[float, float] | None
 def plane(study: Study, quality: Qualities) -> Drawing:
     """Forgetting against utility: one small mark per seed, a large one for the mean, the references beside them."""
     title = "Forgetting against utility"
-    pair = next((pair for pair in PLANES if any(_point(run.evaluation, pair[1], pair[0]) for run in study.runs)), None)
+    planes = study.axes.planes
+    pair = next((pair for pair in planes if any(_point(run.evaluation, pair[1], pair[0]) for run in study.runs)), None)
     if pair is None:
         text = "no model has a pair of measures to draw"
         return Drawing("plane", title, text, render("plane", 8, 2, lambda figure: say(figure, text)))
@@ -47,9 +42,11 @@ def plane(study: Study, quality: Qualities) -> Drawing:
             p_axis(axes, quality)
         legend(figure, study)
 
+    kept = "utility" if across == "model_utility" else TITLES[across].lower()
+    corner = "the upper right corner" + (", near the retain model" if study.retain else "")
     caption = (
-        "Large marks are means over seeds, small ones single seeds. Best is the upper right corner, near the retain "
-        "model. The dotted line is 95% of the original's utility."
+        f"Large marks are means over seeds, small ones single seeds. Best is {corner}. The dotted line is "
+        f"{UTILITY_SHARE:.0%} of the original's {kept}."
     )
     if up == STATISTIC:
         caption += _reading(study, quality)
@@ -137,8 +134,8 @@ def _middle(study: Study, across: str) -> float:
 
 def _draw_references(axes: Axes, study: Study, across: str, up: str) -> None:
     utility = study.original.measured(across).value
-    if utility is not None and across == "model_utility":
-        axes.axvline(0.95 * utility, color=SOFT, linestyle=":", linewidth=1.2)
+    if utility is not None:
+        axes.axvline(UTILITY_SHARE * utility, color=SOFT, linestyle=":", linewidth=1.2)
     for (name, evaluation), marker in zip(study.models, ("X", "*"), strict=False):
         x, y = evaluation.measured(across).value, evaluation.measured(up).value
         if y is None and evaluation is study.retain and up == STATISTIC:

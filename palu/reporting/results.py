@@ -1,15 +1,37 @@
 """The tables of the page, cell by cell: rows are the original, the retain model and each arm over its seeds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from palu.ks import KsPoint
 from palu.reporting.cells import Cell, Notes, Row, Table, few, number_text, p_text, seeds_text, spread_cell
 from palu.reporting.collect import Arm, Study
 from palu.reporting.initiating import Floor, Initiating
-from palu.reporting.metrics import RESULTS, Metric, present
+from palu.reporting.metrics import RESULTS, Metric
 from palu.reporting.quality import P_VALUE, STATISTIC, Qualities, Quality
 from palu.reporting.statistics import spread
+
+
+def shown(study: Study, metrics: Iterable[Metric]) -> list[Metric]:
+    """Those metrics that some model of the study has a number of; a column of reasons alone is told elsewhere."""
+    return [metric for metric in metrics if metric.name in study.measured]
+
+
+def has_quality(study: Study) -> bool:
+    """Whether some model has forget quality."""
+    return bool(study.measured & {P_VALUE, STATISTIC})
+
+
+GOALS = {"level": "retain", "low": "low", "zero": "none", "keep": "high"}
+
+
+def main_metrics(study: Study) -> list[Metric]:
+    """The columns of the main table: those that the page knows, and what the study is judged by beyond them."""
+    known = {metric.name for metric in RESULTS}
+    own = [
+        Metric(each.metric, each.title, GOALS[each.aim]) for each in study.axes.measures if each.metric not in known
+    ]
+    return shown(study, (*RESULTS, *own))
 
 
 def best_arms(study: Study, metric: Metric) -> set[str]:
@@ -87,8 +109,8 @@ def metric_table(study: Study, metrics: Sequence[Metric], notes: Notes) -> Table
 
 def result_table(study: Study, quality: Qualities, aimed: Initiating, notes: Notes) -> Table:
     """The main table: forget quality with what it takes to read it, the metrics, and what each arm costs."""
-    columns, cells = quality_columns(study, quality, notes) if study.metrics & {P_VALUE, STATISTIC} else ([], [])
-    for metric in present(study, RESULTS):
+    columns, cells = quality_columns(study, quality, notes) if has_quality(study) else ([], [])
+    for metric in main_metrics(study):
         columns.append(_explained(metric))
         references, arms = metric_cells(study, metric, notes)
         floors = [

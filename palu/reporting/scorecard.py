@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ConfigDict, Field
 
 from palu.errors import UserError
 from palu.files import atomic, canonical_json, read_json
 from palu.reporting.inert import spreadsheet_safe, visible
+from palu.reporting.templates import render
 from palu.settings import Settings
 
 UNITS = ("character", "word", "token", "span")
@@ -153,17 +153,14 @@ def _read(path: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
 
 
 def _page(told: ScorecardIndex, sets: list[ScoredSet]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
-    )
-    environment.filters["share"] = _share
-    return environment.get_template("scorecard.html.j2").render(
-        told=told, sets=sets, units=("character", "word", "span"), measures=MEASURES, everything=EVERYTHING
+    return render(
+        "scorecard.html.j2",
+        {"share": _share},
+        told=told,
+        sets=sets,
+        units=("character", "word", "span"),
+        measures=MEASURES,
+        everything=EVERYTHING,
     )
 
 

@@ -12,8 +12,9 @@ import yaml
 from palu import __version__
 from palu.files import file_digest
 from palu.reporting.choice import Choice
-from palu.reporting.collect import Arm, ForgetItem, Study
+from palu.reporting.collect import Arm, Study
 from palu.reporting.initiating import Initiating
+from palu.reporting.items import ForgetItem
 from palu.reporting.marking import Segment, choose_items, marked_generation, marked_reply, repetition, secrets
 from palu.reporting.verdict import Verdict
 
@@ -75,23 +76,24 @@ def generations(study: Study, aimed: Initiating) -> Generations:
     speakers = list(_speakers(study))
     first_n = study.first_n[0] if study.first_n else None
     has_tokens = bool(aimed.tokens) and study.first_n is not None
-    chosen = choose_items(study.items, ITEM_LIMIT)
+    chosen = choose_items(study.questions, ITEM_LIMIT)
     shown = []
     for item in chosen:
-        reply = marked_reply(item, aimed.tokens.get(item.example_id) if has_tokens else None, first_n)
+        tokens = aimed.tokens.get(item.example_id) if has_tokens else None
+        reply = marked_reply(item, tokens, first_n)
         wanted = secrets(item)
         answers = [
             Answer(name, series, _marked(texts.get(item.example_id), wanted)) for name, series, texts in speakers
         ]
-        shown.append(ShownItem(item.example_id, item.group, item.prompt, reply, answers))
-    counted = [(name, series, *repetition(study.items, texts)) for name, series, texts in speakers]
+        shown.append(ShownItem(item.example_id, item.group, item.shown_prompt, reply, answers))
+    counted = [(name, series, *repetition(study.questions, texts)) for name, series, texts in speakers]
     open_count = min(study.index.generations, ITEM_LIMIT)
     return Generations(
         open_items=shown[:open_count],
         folded_items=shown[open_count:],
         repetitions=[Repetition(*row) for row in counted if row[3]],
-        item_count=len(study.items),
-        group_count=len({item.group for item in study.items}),
+        item_count=len(study.questions),
+        group_count=len({item.group for item in study.questions}),
         omitted_arms=max(len(study.arms) - ARM_LIMIT, 0),
         has_tokens=has_tokens,
     )

@@ -12,6 +12,12 @@ COLUMNS = {
     "Forget ROUGE": "ROUGE",
     "Forget probability, whole reply": "probability",
     "Model utility": "utility",
+    "Verbatim memorization": "verbatim",
+    "Knowledge of forget set": "knowledge",
+    "Knowledge of retain set": "retained",
+    "PrivLeak, %": "PrivLeak",
+    "Retain probability": "retain probability",
+    "Retain ROUGE": "retain ROUGE",
     "KS statistic D": "KS D",
     "Forget quality p": "p",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection, Mapping
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,7 @@ import palu
 from palu import models
 from palu.errors import UserError
 from palu.files import remove_leftovers, write_json
+from palu.training.card import Card
 from palu.training.checkpoints import Checkpoints
 from palu.training.loop import TrainingResult
 from palu.training.settings import TrainingSettings
@@ -53,21 +55,23 @@ def deliver(
     checkpoints: Checkpoints,
     keep_epochs: Collection[int],
     record: Mapping[str, Any],
+    card: Card | None = None,
 ) -> None:
     """Write all outputs of a run, each atomically, run.json last; then remove its checkpoints.
 
-    record: what run.json tells besides the facts that this function knows.
+    record: what run.json tells besides the facts that this function knows. card: the model's README.md, if any.
     """
     targets = {epoch: out / f"epoch{epoch}" / "model" for epoch in sorted(keep_epochs)}
     for path in (out / "model", *targets.values(), out / "steps.parquet", out / "run.json"):
         remove_leftovers(path)
-    models.save_model(model, tokenizer, out / "model", result.weights)
+    final = None if card is None else partial(card.text, result.epochs)
+    models.save_model(model, tokenizer, out / "model", result.weights, final)
     for epoch, target in targets.items():
         if epoch <= result.epochs:
             checkpoints.deliver_kept_model(epoch, target)
         else:
             # training stopped before it, and the model stayed what it was
-            models.save_model(model, tokenizer, target, result.weights)
+            models.save_model(model, tokenizer, target, result.weights, final)
     result.log.write(out / "steps.parquet", {"model": models.fingerprint(out / "model")})
     seconds_per_step = {row["step"]: row["seconds"] for row in result.log.rows}
     facts = {

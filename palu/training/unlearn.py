@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,7 @@ from palu.reference.cache import ReferencePaths, References
 from palu.roles import COMMON, END
 from palu.tokens import count_spans
 from palu.training import results
+from palu.training.card import card_of
 from palu.training.checkpoints import Checkpoints
 from palu.training.data import Examples
 from palu.training.loop import Loop, Machine, Rows
@@ -27,6 +29,7 @@ from palu.training.settings import TrainingSettings
 from palu.training.stop import Stop
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
     from palu.tokens import TokenRow
@@ -101,17 +104,18 @@ def unlearn(
     checkpoints = Checkpoints(checkpoint_folder or out / ".checkpoint", identity)
     plan = _plan(objective, rows, settings, seed)
     loop = Loop(objective, rows, plan, settings, checkpoints, machine or Machine(), out / "logs", stop)
-    result = loop.run(
-        keep_epochs, lambda epoch, whole: models.save_model(model, tokenizer, checkpoints.kept_model(epoch), whole)
-    )
+    record = _counts(forget, method_settings, len(retain), model.config.vocab_size)
+    record |= {"validation_rows": len(examples.by_part.get(tables.VALIDATION, [])), "units": units}
+    asked = {"forget_rows": len({row.example_id for row in forget})}
+    card = card_of(identity, record | asked, model_settings, examples_path)
+
+    def keep(epoch: int, whole: dict[str, Tensor] | None) -> None:
+        models.save_model(model, tokenizer, checkpoints.kept_model(epoch), whole, partial(card.text, epoch))
+
+    result = loop.run(keep_epochs, keep)
     if result.is_main_process:
-        record = _counts(forget, method_settings, len(retain), model.config.vocab_size)
-        record |= {
-            "validation_rows": len(examples.by_part.get(tables.VALIDATION, [])),
-            "units": units,
-            "seconds": round(time.monotonic() - started_at, 3),
-        }
-        results.deliver(out, model, tokenizer, result, checkpoints, keep_epochs, record)
+        record["seconds"] = round(time.monotonic() - started_at, 3)
+        results.deliver(out, model, tokenizer, result, checkpoints, keep_epochs, record, card)
 
 
 def _check_settings(name: str, method: MethodSettings, spans_path: Path | None) -> None:

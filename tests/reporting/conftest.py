@@ -226,6 +226,13 @@ class StudyBuilder:
 
 
 @pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyBuilder:
     """A builder whose paths are relative to a temporary working directory, as the workflow's are."""
     monkeypatch.chdir(tmp_path)

@@ -1,24 +1,24 @@
 """A grid recommends one setting of each method, by one rule, and says by which rows."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from palu.reporting.choice import choose, select
 from palu.reporting.collect import collect
-from palu.reporting.verdict import judge
+from palu.reporting.verdict import Check, Judged, judge
 
 
 def verdict(method, name, utility, keeps, *differences, met=1, varied=True):
+    """met: how many targets are met, the utility's among them."""
     levels = [
-        SimpleNamespace(distance=SimpleNamespace(difference=value), status="", value=0.1) for value in differences
+        Check("level", "met" if place < met - keeps else "missed", "", cost=abs(value))
+        for place, value in enumerate(differences)
     ]
-    check = SimpleNamespace(distance=None, status="met" if keeps else "missed", value=utility)
-    return SimpleNamespace(
-        arm=SimpleNamespace(name=name, method=method, varied={"top_k": 1} if varied else {}),
-        checks=(*levels, check),
-        met=met,
-    )
+    kept = Check("utility", "met" if keeps else "missed", "", value=utility, original=1.0)
+    arm = SimpleNamespace(name=name, method=method, varied={"top_k": 1} if varied else {})
+    return Judged(arm, tuple(levels), (kept,))
 
 
 def test_the_nearest_farthest_level_wins_among_those_that_keep_utility():
@@ -50,16 +50,15 @@ def test_without_a_grid_there_is_nothing_to_choose():
 
 
 def test_a_setting_that_cannot_be_judged_is_passed_over():
-    unknown = verdict("palu", "unknown", 0.9, True, 0.0, 0.0)
-    unknown.checks[0].status = "unknown"
+    known = verdict("palu", "unknown", 0.9, True, 0.0, 0.0)
+    unknown = replace(known, levels=(replace(known.levels[0], status="unknown"), known.levels[1]))
     found = choose([unknown, verdict("palu", "known", 0.7, True, 0.4, 0.1)])
     assert [choice.arm for choice in found] == ["known"]
 
 
 def test_a_setting_that_misses_one_target_and_cannot_be_judged_by_another_is_passed_over():
     lost = verdict("palu", "lost", 0.1, False)
-    lost.checks = (SimpleNamespace(distance=None, status="unknown", value=None), *lost.checks)
-    assert choose([lost]) == []
+    assert choose([replace(lost, levels=(Check("level", "unknown", ""),))]) == []
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_without_a_retain_model_an_auc_stands_alone(small_index):
 
 def test_a_study_without_attacks_has_no_table_of_them(small_index, monkeypatch):
     study = collect(small_index)
-    monkeypatch.setattr(type(study), "metrics", frozenset({"forget_rouge"}))
+    monkeypatch.setattr(type(study), "measured", frozenset({"forget_rouge"}))
     assert attack_table(study, Notes()) is None
 
 

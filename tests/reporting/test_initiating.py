@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from palu import tables
-from palu.reporting.collect import ForgetItem, collect
+from palu.reporting.collect import collect
 from palu.reporting.initiating import (
     ReplyTokens,
     TokenShares,
@@ -16,6 +16,7 @@ from palu.reporting.initiating import (
     read_tokens,
     token_shares,
 )
+from palu.reporting.items import ForgetItem
 
 
 def reply_tokens(log_probs, hits, offset, char_ends=None):

@@ -1,5 +1,5 @@
-from palu.reporting.collect import ForgetItem
 from palu.reporting.initiating import ReplyTokens
+from palu.reporting.items import ForgetItem
 from palu.reporting.marking import choose_items, marked_generation, marked_reply, repetition, secrets
 from palu.spans import run_offsets, sensitive_tokens
 

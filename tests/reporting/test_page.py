@@ -70,9 +70,10 @@ def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_the_outputs_are_the_page_the_spreadsheet_the_outcome_and_three_figures(out):
+def test_the_outputs_are_the_pages_the_spreadsheets_the_outcome_and_three_figures(out):
+    evidence = ["evidence.csv", "evidence.html", "evidence.json"]
     figures = ["figures/losses.svg", "figures/plane.svg", "figures/trajectories.svg"]
-    assert list(files(out)) == [*figures, "outcome.txt", "report.html", "results.csv"]
+    assert list(files(out)) == [*evidence, *figures, "outcome.txt", "report.html", "results.csv"]
 
 
 def test_the_same_index_gives_the_same_bytes(small_index, out):
@@ -85,7 +86,7 @@ def test_the_page_asks_nothing_of_the_network_and_runs_no_script(page, out):
     for tag, name, value in page.attributes:
         assert not name.startswith("on")
         if name in {"src", "href", "xlink:href", "data", "action"}:
-            assert value.startswith("#"), (tag, name, value)
+            assert value.startswith("#") or value == "evidence.html", (tag, name, value)
     text = (out / "report.html").read_text()
     assert "@import" not in text
     assert not re.search(r"url\((?!#)", text)
@@ -103,9 +104,11 @@ def test_rows_that_a_run_is_stopped_on_are_nowhere_in_the_report(out):
 def test_sections_stand_in_their_order(page):
     found = [value for tag, name, value in page.attributes if tag == "section" and name == "id"]
     assert found == [
-        "summary", "results", "attacks", "plane", "epochs", "generations", "settings", "empty", "provenance",
+        "summary", "results", "attacks", "plane", "epochs", "generations", "evidence", "settings", "empty",
+        "provenance",
     ]  # fmt: skip
-    targets = {value[1:] for tag, name, value in page.attributes if tag == "a" and name == "href"}
+    links = [value for tag, name, value in page.attributes if tag == "a" and name == "href"]
+    targets = {value[1:] for value in links if value.startswith("#")}
     assert targets <= {value for _, name, value in page.attributes if name == "id"}
 
 

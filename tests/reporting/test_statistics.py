@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from palu.reporting.statistics import spread, two_sided_distance
+from palu.reporting.statistics import seed_interval, spread, two_sided_distance
 
 
 def test_spread_of_three_seeds_worked_by_hand():
@@ -36,3 +36,13 @@ def test_the_side_of_the_retain_model_follows_from_where_the_original_lies(value
     found = two_sided_distance(value, retain, original, 0.05)
     assert found.side == side
     assert found.difference == pytest.approx(value - retain)
+
+
+def test_the_interval_over_seeds_is_students():
+    # t(0.975, 2) = 4.302653; s = 1, n = 3
+    found = seed_interval([1.0, 2.0, 3.0])
+    assert (found.mean, found.count) == (2.0, 3)
+    assert found.high - found.mean == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
+    assert found.mean - found.low == pytest.approx(found.high - found.mean)
+    with pytest.raises(ValueError, match="one value has no interval"):
+        seed_interval([1.0])

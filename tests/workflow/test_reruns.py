@@ -1,9 +1,13 @@
 """A changed line runs what depends on it, and nothing else."""
 
+import json
 import os
 import re
 
 import pytest
+import yaml
+
+from palu.study import Study
 
 # One run with one kept epoch, made anew because its code changed, and because the study's words on it did.
 OTHER_CODE = {"unlearn_model": 1, "infer_model": 2, "score_model": 2, "report_study": 1}
@@ -20,6 +24,15 @@ def edit(project, path, old, new):
 def test_a_second_run_has_nothing_to_do(project, study):
     done = project.snakemake(study)
     assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_the_study_file_that_the_evidence_names_is_the_same_study(project, study):
+    written = yaml.safe_load((project.folder / "results/small/study.yaml").read_text())
+    assert Study.parse(written, "written").description() == Study.parse(study, "given").description()
+    assert project.planned(written) == {}
+    facts = json.loads((project.folder / "results/small/evidence.json").read_text())
+    assert facts["commands"] == ["snakemake --cores all --configfile results/small/study.yaml"]
+    assert facts["about"]["evaluation_is_of_this_model"] is True
 
 
 def test_touched_sources_have_nothing_to_do(project, study):

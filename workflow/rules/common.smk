@@ -5,6 +5,8 @@ import shlex
 import sys
 from pathlib import Path
 
+import yaml
+
 # Snakemake's own folder of the workflow, so that the package is found in a clone that is not installed.
 sys.path.insert(0, str(Path(workflow.basedir)))
 

@@ -184,10 +184,19 @@ def evaluation_folders():
     return folders
 
 
+def study_text():
+    """The study as Snakemake read it; without the knobs of the machine, which leave every result alone."""
+    values = {name: value for name, value in config.items() if name != "machine"}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
 def report_index():
     """What the report is told: where each model's evaluation lies, and what each run was made with."""
     spans = {label: tags_path(tagger) for label, tagger in study.taggers.items()}
     return study.description() | {
+        "commands": [
+            f"snakemake --cores all --configfile results/{study.name}/study.yaml"
+        ],
         "examples": EXAMPLES,
         "spans": spans,
         "display_tagger": (

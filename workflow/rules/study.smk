@@ -1,15 +1,19 @@
 rule describe_study:
-    """Where each evaluation lies and what each run was made with: a file, since a grid's runs outgrow a shell line."""
+    """Where each evaluation lies and what each run was made with: a file, since a grid's runs outgrow a shell line;
+    and the whole study as it was given, with what the command line changed."""
     output:
-        "results/{study}/study.json",
+        index="results/{study}/study.json",
+        study="results/{study}/study.yaml",
     log:
         "logs/{study}/describe.log",
     params:
         index=canonical_json(report_index()),
+        study=study_text(),
     message:
         "Describe the study {wildcards.study}"
     run:
-        Path(output[0]).write_text(params.index, encoding="utf-8")
+        Path(output.index).write_text(params.index, encoding="utf-8")
+        Path(output.study).write_text(params.study, encoding="utf-8")
 
 
 rule report_study:
@@ -53,6 +57,14 @@ rule report_study:
             labels={"table": "every run, every metric"},
         ),
         outcome="results/{study}/outcome.txt",
+        evidence=report(
+            "results/{study}/evidence.html",
+            caption="../report/evidence.rst",
+            category="Report",
+            labels={"page": "evidence, for one model"},
+        ),
+        rows="results/{study}/evidence.csv",
+        facts="results/{study}/evidence.json",
         figures=report(
             directory("results/{study}/figures"),
             patterns=["{figure}.svg"],

@@ -1,0 +1,107 @@
+"""Reports of studies that are not of questions about people."""
+
+from pathlib import Path
+
+import pytest
+
+from palu.reporting.choice import rule, select
+from palu.reporting.collect import collect
+from palu.reporting.figures import draw_all
+from palu.reporting.page import write_report
+from palu.reporting.quality import qualities
+from palu.reporting.verdict import judge, targets
+from tests.reporting.kinds import evaluation, muse_index, requests_index
+from tests.reporting.test_page import text_of
+
+pytestmark = pytest.mark.usefixtures("workplace")
+
+
+def verdicts(index):
+    study = collect(index)
+    return study, {arm.name: judge(study, arm, None) for arm in study.arms}
+
+
+def test_documents_are_judged_by_what_the_retain_model_reaches_and_lower_is_no_miss():
+    _, found = verdicts(muse_index())
+    assert (found["npo"].headline, found["npo"].met) == ("Forgotten to the retain model's level, utility kept", 4)
+    lost = found["ga"]
+    assert [check.status for check in lost.checks] == ["met", "met", "missed", "missed"]
+    assert lost.headline == "Over-forgotten, utility lost"
+    assert lost.checks[0].sentence == (
+        "0.000 (retain model 0.200, original 0.580): at most 0.250, the retain model's level and 0.05"
+    )
+    assert lost.checks[2].sentence == "+80.0 (original −99.0): allowed ±10: over-forgotten"
+
+
+def test_without_a_retain_model_the_bound_is_half_of_the_originals_and_said_to_be_ours():
+    study, found = verdicts(muse_index(has_retain=False))
+    check = found["npo"].checks[1]
+    assert (check.title, check.status) == ("Knowledge of forget set", "missed")
+    assert "0.020 above the target of at most 0.320, 50% of the original's" in check.sentence
+    assert "the study has no retain model, so the bound is ours" in check.sentence
+    assert found["npo"].headline == "Not forgotten to the stated level, utility kept"
+    assert "a bound of ours as the study has no retain model" in targets(study)
+    assert "PrivLeak" not in targets(study)
+
+
+def test_a_users_rows_choose_the_setting_that_leaves_least_among_those_that_keep_utility():
+    study, found = verdicts(requests_index())
+    (choice,) = select(study, list(found.values())).choices
+    assert (choice.arm, choice.keeps_utility) == ("palu, top_k=8", True)
+    assert choice.distance == pytest.approx(0.4 / 0.98)
+    assert "leaves the smallest share" in rule(study)[0]
+
+
+def test_without_rows_to_keep_no_setting_is_recommended_and_the_page_says_that_nothing_tells_the_price():
+    index = requests_index(has_retain_rows=False)
+    study, found = verdicts(index)
+    selection = select(study, list(found.values()))
+    assert selection.choices == ()
+    assert "Retain probability: cannot be judged: benchmark custom has no part retain" in selection.warning
+    assert "Nothing measures what forgetting cost" in text_of(index)
+
+
+@pytest.mark.parametrize(
+    ("make", "up", "across"),
+    [
+        (muse_index, "Knowledge of the forget set (ROUGE)", "Knowledge of the retain set (ROUGE)"),
+        (requests_index, "Forget probability, whole reply", "Retain probability"),
+    ],
+)
+def test_the_plane_has_the_axes_of_the_kind(make, up, across):
+    study = collect(make())
+    plane = draw_all(study, qualities(study))[0]
+    assert f"{up} (forgotten: further up)" in plane.svg
+    assert f"{across} (kept: further right)" in plane.svg
+
+
+def test_curves_of_documents_and_of_requests_show_their_own_measures():
+    index = requests_index()
+    for run in index["runs"]:
+        values = {"forget_probability": 0.6, "retain_probability": 0.94}
+        run["trajectory"] = [{"epoch": 1, "evaluation": evaluation(f"{run['folder']}/epoch1", values, {})}]
+    study = collect(index)
+    curves = draw_all(study, qualities(study))[1].svg
+    assert "Retain probability" in curves
+    assert "Model utility" not in curves
+
+
+def test_what_no_model_was_measured_by_has_no_column_and_its_reason_is_told():
+    text = text_of(muse_index())
+    assert "Reading forget quality" not in text
+    results = text[text.index("Results Means") : text.index("Distance to the retain model")]
+    assert "Forget ROUGE" not in results
+    assert "documents are never asked: forget_rouge" in text
+    assert "no truth ratios: forget_quality, forget_quality_statistic" in text
+    first, *_ = Path("out/outcome.txt").read_text().splitlines()
+    assert first == "1 of 2 meet all 4 targets: npo."
+
+
+def test_the_page_shows_questions_on_documents_and_cuts_long_texts():
+    text = text_of(muse_index())
+    generations = text[text.index("What the models say now") : text.index("For somebody who has to be shown")]
+    assert "Where does the ferry go?" in generations
+    assert "Who opened the fair?" not in generations
+    assert "of 2" in generations
+    write_report(muse_index(), Path("again"))
+    assert "more characters)" in Path("again/evidence.html").read_text()
