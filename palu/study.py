@@ -14,8 +14,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints
 
-from palu import benchmarks, methods
-from palu.benchmarks.base import BenchmarkSettings
+from palu import methods
+from palu.benchmarks.parts import BenchmarkPart, parse_benchmark
 from palu.errors import UserError
 from palu.evaluation.settings import EvaluationSettings
 from palu.files import canonical_json, text_digest
@@ -63,24 +63,6 @@ class Sections(Settings):
 
 
 @dataclass(frozen=True)
-class Part:
-    """The benchmark with its settings."""
-
-    name: str
-    settings: BenchmarkSettings
-
-    @cached_property
-    def values(self) -> dict[str, Any]:
-        """The settings as plain values."""
-        return self.settings.model_dump(mode="json")
-
-    @cached_property
-    def key(self) -> str:
-        """Tells it apart in a path from the same name with other settings."""
-        return f"{self.settings.split_name}-{text_digest(canonical_json([self.name, self.values]))}"
-
-
-@dataclass(frozen=True)
 class Run:
     """One training: a method with one choice of its settings, and a seed."""
 
@@ -117,7 +99,7 @@ class Study:
     """A validated study. Build it with `Study.parse`."""
 
     name: str
-    benchmark: Part
+    benchmark: BenchmarkPart
     model: ModelSettings
     finetune: FinetuneSettings
     taggers: dict[str, TaggerPart]
@@ -156,7 +138,7 @@ class Study:
         if report.evidence is not None and report.evidence not in sections.methods:
             raise unknown("method", report.evidence, f"{place}: report.evidence", sections.methods)
         epochs = _distinct(sections.trajectory_epochs, f"{place}: trajectory_epochs")
-        benchmark = _benchmark(sections.benchmark, f"{place}: benchmark")
+        benchmark = parse_benchmark(sections.benchmark, f"{place}: benchmark")
         for run in runs:
             _check_run(run, benchmark, reference, epochs, place)
         if evaluation.tagger is not None and evaluation.tagger not in taggers:
@@ -227,15 +209,7 @@ def _named(label: str, place: str) -> str:
     return label
 
 
-def _benchmark(raw: Mapping[str, Any], place: str) -> Part:
-    values = dict(raw)
-    if "name" not in values:
-        raise UserError(f"{place}: name is missing; allowed: {', '.join(sorted(benchmarks.BENCHMARKS))}")
-    name = values.pop("name")
-    return Part(name, benchmarks.load(name, f"{place}.name").Settings.parse(values, place))
-
-
-def _model(raw: Mapping[str, Any], benchmark: Part, place: str) -> ModelSettings:
+def _model(raw: Mapping[str, Any], benchmark: BenchmarkPart, place: str) -> ModelSettings:
     settings = ModelSettings.parse(raw, place)
     needed = benchmark.settings.prompt_template
     if needed not in {None, settings.template}:
@@ -280,7 +254,9 @@ def _expand(
             yield Run(label, name, settings, trained, tagger, seed, several)
 
 
-def _check_run(run: Run, benchmark: Part, reference: ReferenceSettings, epochs: list[int], place: str) -> None:
+def _check_run(
+    run: Run, benchmark: BenchmarkPart, reference: ReferenceSettings, epochs: list[int], place: str
+) -> None:
     if run.training.stop is not None and (hint := getattr(benchmark.settings, "validation_hint", None)):
         raise UserError(
             f"{place}: methods.{run.label}: stop watches rows of part 'validation', and the benchmark has none; "

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palu import benchmarks, tables
+from palu.benchmarks.parts import BenchmarkPart
 from palu.errors import UserError
-from palu.study import Part
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -68,13 +68,13 @@ def tokenizer_of(folder: Path | None) -> Tokenizer | None:
         raise UserError(f"{path}: a damaged tokenizer: {str(error).splitlines()[0]}") from None
 
 
-def problems(benchmark: Part) -> list[str]:
+def problems(benchmark: BenchmarkPart) -> list[str]:
     """Every mistake in the files of the user's own benchmark; none of one that has no such files."""
     listed = getattr(benchmarks.load(benchmark.name), "problems", None)
     return [str(error) for error in listed(benchmark.settings)] if listed else []
 
 
-def read(benchmark: Part, tokenizer: Tokenizer | None, max_length: int) -> Rows | str:
+def read(benchmark: BenchmarkPart, tokenizer: Tokenizer | None, max_length: int) -> Rows | str:
     """The rows, of files or made here, or of the table that the workflow has made of the hub's; or why not.
 
     Raises UserError where `palu.benchmarks.checked` does.

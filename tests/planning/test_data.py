@@ -3,8 +3,9 @@
 import json
 
 from palu import benchmarks, models, tables
+from palu.benchmarks.parts import BenchmarkPart
 from palu.planning import data
-from palu.study import Part, Study
+from palu.study import Study
 from palu.tokens import encode
 from tests.planning.conftest import QUESTIONS
 
@@ -49,6 +50,6 @@ def test_the_hubs_rows_are_not_asked_for_but_a_prepared_table_is_read(own, tmp_p
     own_rows = Study.parse(own, "study.yaml").benchmark.settings
     table = tmp_path / "data" / "tofu" / f"{tofu.key}.parquet"
     benchmarks.prepare("custom", own_rows, table, table.with_suffix(".gold.parquet"))
-    found = data.read(Part(tofu.name, tofu.settings), None, 64)
+    found = data.read(BenchmarkPart(tofu.name, tofu.settings), None, 64)
     assert (found.parts["forget"].rows, found.parts["forget"].span_rows) == (40, 40)
     assert found.source == f"data/tofu/{tofu.key}.parquet"
