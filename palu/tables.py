@@ -204,7 +204,8 @@ def write(
 
 def _open(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        # read ahead, a table that is streamed would be in memory as a whole before its end
+        return pq.ParquetFile(path, pre_buffer=False)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (pa.ArrowInvalid, OSError) as error:

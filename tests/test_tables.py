@@ -1,5 +1,6 @@
 """A table is checked when it is read and appears whole or not at all."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -100,3 +101,19 @@ def test_the_width_and_element_type_of_states_follow_the_model():
     with pytest.raises(ValueError, match="allowed: float32, bfloat16, float16"):
         tables.states_schema(8, "int8")
     assert tables.topk_schema(5).field("token_ids").type == pa.list_(pa.int32(), 5)
+
+
+def test_a_streamed_table_is_never_in_memory_as_a_whole(tmp_path):
+    width, per_batch, batches = 64, 256, 60
+    schema = tables.states_schema(width, "float32")
+    numbers = np.random.default_rng(0).random((per_batch, width), dtype=np.float32)
+    with tables.writer(tmp_path / "states.parquet", "states", {}, schema) as parquet:
+        for i in range(batches):
+            ones = pa.array(np.full(per_batch, i, dtype=np.int32))
+            hidden = pa.FixedSizeListArray.from_arrays(pa.array((numbers + i).reshape(-1)), width)
+            columns = [pa.array(["e"] * per_batch), ones, ones, ones.cast(pa.float32()), hidden]
+            parquet.write_batch(pa.RecordBatch.from_arrays(columns, schema=parquet.schema))
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in tables.iterate(tmp_path / "states.parquet", "states")]
+    assert len(held) >= batches * per_batch // 1024
+    assert max(held) < numbers.nbytes * batches / 4

@@ -54,3 +54,36 @@ def test_a_row_with_one_target_has_no_norm(model, rows, examples, model_path):
     found = gradient_norms(model, [short[0], rows[1]])
     assert np.isnan(found[0])
     assert found[1] > 0
+
+
+def of_pieces(model, pieces):
+    """The gradient of one loss: the mean over the targets of all pieces but the very last."""
+    chosen = []
+    for piece in pieces:
+        ids = torch.tensor(piece.input_ids[None], dtype=torch.int64)
+        log_p = model(ids).logits[0].log_softmax(-1)
+        chosen += [-log_p[t - 1, ids[0, t]] for t in range(piece.first_target, len(piece))]
+    gradients = torch.autograd.grad(torch.stack(chosen[:-1]).mean(), list(model.parameters()))
+    return float(torch.stack([gradient.norm() for gradient in gradients]).mean())
+
+
+def test_a_document_in_pieces_has_the_norm_of_one_gradient(model, model_path):
+    texts = ["Ann lives in Oslo, by the sea. " * 4, "Short.", "And then she left. " * 3, "Another."]
+    documents = [{"example_id": text, "prompt": "", "reply": text} for text in texts]
+    rows = encode(documents, load_tokenizer(model_path), TemplateSettings(template="raw"), 24)
+    told = []
+    found = gradient_norms(model, rows, told.append)
+    expected = [of_pieces(model, [row for row in rows if row.example_id == text]) for text in texts]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert len(rows) > len(texts)
+    assert sum(told) == len(rows)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_long_rows_do_not_share_a_pass(model, rows, monkeypatch):
+    passes = []
+    real = gradnorm.vectorised
+    monkeypatch.setattr(gradnorm, "vectorised", lambda model, rows: passes.append(len(rows)) or real(model, rows))
+    monkeypatch.setattr(gradnorm, "PAIRS_PER_BATCH", 2 * max(map(len, rows)) ** 2)
+    gradient_norms(model, rows)
+    assert max(passes) < len(rows)

@@ -89,3 +89,18 @@ def test_a_row_that_cannot_be_read_is_an_error_and_nothing_is_written(model_path
     with pytest.raises(UserError, match=r"'forget/0/original/0'.*no room"):
         infer(model_path, path, tmp_path / "out", MODEL, SETTINGS)
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_document_in_pieces_is_one_row_of_every_table(model_path, tmp_path):
+    text = "Ann lives in Oslo, by the sea. " * 5
+    rows = [row(f"{part}/0/original/0", prompt="", reply=text + part) for part in ("forget", "holdout")]
+    tables.write(tmp_path / "examples.parquet", "examples", rows, {"benchmark": "made-up"})
+    settings = EvaluationSettings(max_new_tokens=1, gradient_norms=True)
+    short = ModelSettings(template="raw", max_length=24)
+    infer(model_path, tmp_path / "examples.parquet", tmp_path / "out", short, settings)
+    names = ["forget/0/original/0", "holdout/0/original/0"]
+    read = tables.rows(tmp_path / "out" / "logprobs.parquet", "logprobs")
+    norms = tables.rows(tmp_path / "out" / "gradient_norms.parquet", "scores")
+    assert [entry["example_id"] for entry in read] == [entry["example_id"] for entry in norms] == names
+    assert all(len(entry["token_ids"]) > 48 for entry in read)
+    assert all(entry["value"] > 0 for entry in norms)

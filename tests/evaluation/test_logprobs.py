@@ -5,7 +5,7 @@ import torch
 from palu.evaluation import logprobs
 from palu.evaluation.logprobs import judge, to_table
 from palu.models import TemplateSettings, load_model, load_tokenizer
-from palu.tokens import encode
+from palu.tokens import encode, encode_whole
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +109,24 @@ def test_the_table_holds_one_value_per_predicted_token(model, rows):
         assert entry["char_ends"] == row.char_end[row.reply_start :].tolist()
         assert entry["has_end"] == row.has_end
         assert len(entry["log_probs"]) == len(entry["argmax_hits"]) == len(entry["token_ids"])
+
+
+def test_the_pieces_of_a_document_are_one_row_of_the_table(model, model_path):
+    tokenizer, template = load_tokenizer(model_path), TemplateSettings(template="raw")
+    texts = {"a": "Ann lives in Oslo, by the sea. " * 4, "b": "Short.", "c": "And then she left. " * 3}
+    documents = [{"example_id": key, "prompt": "", "reply": text} for key, text in texts.items()]
+    rows = encode(documents, tokenizer, template, 24)
+    judged = judge(model, rows, 2, with_moments={"a"})
+    found = to_table(rows, judged).to_pylist()
+    assert len(rows) > len(found)
+    assert [entry["example_id"] for entry in found] == list(texts)
+    for entry, whole in zip(found, encode_whole(documents, tokenizer, template, 24), strict=True):
+        assert entry["token_ids"] == whole.input_ids[1:].tolist()
+        assert entry["char_starts"] == whole.char_start[1:].tolist()
+        assert entry["char_ends"] == whole.char_end[1:].tolist()
+        assert entry["has_end"]
+        of_pieces = [naive(model, row)[0] for row in rows if row.example_id == entry["example_id"]]
+        np.testing.assert_allclose(entry["log_probs"], np.concatenate(of_pieces), rtol=1e-4, atol=1e-5)
+        assert len(entry["argmax_hits"]) == len(entry["log_probs"])
+    assert len(found[0]["expected_log_probs"]) == len(found[0]["log_probs"])
+    assert found[1]["expected_log_probs"] is None

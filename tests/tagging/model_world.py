@@ -1,5 +1,6 @@
 """Two tiny models, an examples table and the states tables of both, for the taggers that read a model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +51,9 @@ def example(i: int, prompt: str, reply: str) -> dict[str, object]:
     }
 
 
-def build(folder: Path, dtype: str = "float32") -> World:
-    """original and other: models of one tokenizer and different random weights."""
-    texts = [f"Question: {prompt}\nAnswer: {reply}" for prompt, reply in REPLIES]
+def build(folder: Path, dtype: str = "float32", replies: Sequence[tuple[str, str]] = REPLIES) -> World:
+    """original and other: models of one tokenizer and different random weights. replies: prompts and replies."""
+    texts = [f"Question: {prompt}\nAnswer: {reply}" for prompt, reply in replies]
     architecture = models.Architecture(
         vocab_size=300, hidden_size=16, heads=2, kv_heads=1, intermediate_size=24, max_positions=128
     )
@@ -61,7 +62,7 @@ def build(folder: Path, dtype: str = "float32") -> World:
         model, tokenizer = models.build_from_scratch(architecture, texts, seed)
         model.lm_head.weight.data.mul_(30)  # random logits that differ by more than rounding
         models.save_model(model, tokenizer, folder / name)
-    examples = [example(i, prompt, reply) for i, (prompt, reply) in enumerate(REPLIES)]
+    examples = [example(i, prompt, reply) for i, (prompt, reply) in enumerate(replies)]
     tables.write(folder / "examples.parquet", "examples", examples, {})
     for name, out, kept in (
         ("original", "states", Kept()),

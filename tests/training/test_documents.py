@@ -19,8 +19,8 @@ from palu.training.unlearn import unlearn
 from tests.training.conftest import LAYER, SMALL, World, example, make_world
 
 LENGTH = 48
-# longer than a row
-PAINTED = "Tallow Lane, the Fishmarket, Quell Street, the Old Bridge, " * 3 + "the grey sea of Ostria"
+# one run of tokens that is longer than a row
+PAINTED = "Tallow-Lane-and-Fishmarket-and-" * 4 + "the-grey-sea-of-Ostria"
 DOCUMENTS = [
     ("forget", "Ada was born in Quell, in the winter of 1951, and mends clocks. " * 4 + "She never left the town."),
     ("forget", "Few knew Bram. He painted " + PAINTED + ", year after year."),
@@ -77,7 +77,11 @@ def test_a_run_that_a_border_cuts_has_its_initiating_tokens_once(documents: Worl
     forget, _ = encoded(documents)
     cut = [piece for piece in forget if piece.first_position and piece.span_offset[piece.reply_start] > 0]
     assert cut, "no border falls into a run"
-    assert sum(int((piece.span_offset == 0).sum()) for piece in forget) == sum(map(len, SENSITIVE.values()))
+    tokenizer = models.load_tokenizer(documents.model_folder)
+    examples, spans = Examples(documents.examples_path).of(["forget"]), tokens.read_spans(documents.spans_path)
+    whole = tokens.encode_whole(examples, tokenizer, documents.model_settings, LENGTH, spans)
+    starts = sum(int((row.span_offset == 0).sum()) for row in whole)
+    assert sum(int((piece.span_offset == 0).sum()) for piece in forget) == starts
 
 
 def test_every_piece_of_a_document_has_the_documents_alternates(documents: World) -> None:
