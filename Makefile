@@ -20,6 +20,7 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -m "not slow"
 
+# Also through a SLURM that it sets up on this machine and takes down (docs/cluster.md); skipped where there can be none.
 test-slow: setup
 	$(BIN)/python -m pytest
 

@@ -45,6 +45,8 @@ rule finetune_model:
     resources:
         # not among the params: it leaves the result alone, so a changed value runs nothing anew
         machine=canonical_json(study.machine.model_dump(mode="json")),
+        # what starts the module: one process here; a profile names a launcher of several
+        launch="python",
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         finetune=canonical_json(study.finetune.model_dump(mode="json")),
@@ -52,5 +54,5 @@ rule finetune_model:
     message:
         "Train the {wildcards.role} model of {wildcards.benchmark}"
     shell:
-        "python -m palu finetune --examples {input} --role {wildcards.role} --model-settings {params.model:q}"
+        "{resources.launch} -m palu finetune --examples {input} --role {wildcards.role} --model-settings {params.model:q}"
         " --settings {params.finetune:q} --machine {resources.machine:q} --out $(dirname {output.run}) > {log} 2>&1"

@@ -26,6 +26,8 @@ rule unlearn_model:
     resources:
         # not among the params: it leaves the result alone, so a changed value runs nothing anew
         machine=canonical_json(study.machine.model_dump(mode="json")),
+        # what starts the module: one process here; a profile names a launcher of several
+        launch="python",
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         settings=lambda wildcards: canonical_json(
@@ -42,7 +44,7 @@ rule unlearn_model:
     message:
         "Unlearn with {wildcards.method} ({wildcards.settings}, seed {wildcards.seed})"
     shell:
-        "python -m palu unlearn --model {input.model} --model-settings {params.model:q} --examples {input.examples}"
+        "{resources.launch} -m palu unlearn --model {input.model} --model-settings {params.model:q} --examples {input.examples}"
         " {params.files} --method {wildcards.method} --settings {params.settings:q}"
         " --training {params.training:q} --seed {wildcards.seed} {params.epochs}"
         " --machine {resources.machine:q} --out $(dirname {output.run}) > {log} 2>&1"
