@@ -11,7 +11,7 @@ import pytest
 import palu
 
 PACKAGE = Path(palu.__file__).parent
-LEAVES = {"errors", "files", "settings", "roles", "spans", "tables", "ks", "hub"}
+LEAVES = {"errors", "files", "settings", "roles", "spans", "tables", "ks", "hub", "progress", "devices"}
 SETTINGS = {"benchmarks", "tagging", "methods", "evaluation", "training", "models", "reference"}
 
 # Room -> the rooms it may import, besides itself and the leaves.
@@ -28,8 +28,9 @@ ALLOWED = {
     "training": {"methods", "heads", "models", "tokens", "reference"},
     "evaluation": {"heads", "models", "tokens"},
     "reporting": set(),
+    "doctor": {"study"},
     "__main__": {"cli"},
-    "cli": {"study", "digest", "evaluation", "training", "reporting", "tokens", *SETTINGS},
+    "cli": {"study", "doctor", "digest", "evaluation", "training", "reporting", "tokens", *SETTINGS},
 }
 # Room -> libraries that it never imports, also not inside functions.
 FORBIDDEN_LIBRARIES = {
@@ -40,6 +41,9 @@ FORBIDDEN_LIBRARIES = {
     "heads": {"transformers", "pyarrow"},
     "methods": {"transformers", "pyarrow"},
     "benchmarks": {"torch", "transformers"},
+    "devices": {"torch", "transformers"},
+    "progress": {"torch", "transformers"},
+    "doctor": {"transformers", "spacy", "datasets", "pyarrow"},
 }
 
 
@@ -72,7 +76,18 @@ def test_a_room_imports_only_what_the_plan_allows(path):
 
 
 @pytest.mark.parametrize(
-    "room", ["study", "tables", "methods.palu", "reporting.page", "reporting.scorecard", "tagging.scoring", "cli"]
+    "room",
+    [
+        "study",
+        "tables",
+        "methods.palu",
+        "reporting.page",
+        "reporting.scorecard",
+        "tagging.scoring",
+        "devices",
+        "doctor",
+        "cli",
+    ],
 )
 def test_importing_a_light_room_loads_no_heavy_library(room):
     script = (

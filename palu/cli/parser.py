@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from palu import __version__
-from palu.cli import stages
+from palu.cli import everyday, stages
 from palu.methods import METHODS
 from palu.tagging import TAGGERS
 
@@ -24,11 +24,13 @@ def parser() -> argparse.ArgumentParser:
     """The command line of every stage."""
     top = argparse.ArgumentParser(prog="palu", description="Make a language model forget named facts.")
     top.add_argument("--version", action="version", version=f"palu {__version__}")
-    command = partial(_add_command, top.add_subparsers(title="stages", metavar="STAGE", required=True))
+    group = top.add_subparsers(title="stages", metavar="STAGE", required=True)
+    command = partial(_add_command, group)
     _add_data_and_reference(command)
     _add_tagging(command)
     _add_training(command)
     _add_evaluation(command)
+    everyday.add_commands(group)
     return top
 
 
