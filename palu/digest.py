@@ -1,7 +1,7 @@
 """The digest of the sources that a stage runs: what makes Snakemake run a stage again when its code changes.
 
-A touched file, a comment, a docstring or a new line in a registration dict changes nothing; an edit in one method's
-file changes that method's runs only. Reads the sources as text and imports none of them.
+A touched file, a comment, a docstring, a new line in a registration dict and what only shows progress change nothing;
+an edit in one method's file changes that method's runs only. Reads the sources as text and imports none of them.
 """
 
 import ast
@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+# What a person sees of a stage while it runs; no result depends on it.
+DISPLAY = "palu.progress"
 # Name -> module dicts: what they name is loaded by name, so a stage depends on the one entry that it loads.
 REGISTRIES = {"BENCHMARKS", "TAGGERS", "METHODS", "METRICS"}
 
@@ -63,8 +65,12 @@ def _imported(tree: ast.AST, module: str, is_package: bool) -> Iterable[str]:
         else:
             continue
         for name in names:
-            if name.split(".")[0] == PACKAGE.name and _exists(name):
+            if name.split(".")[0] == PACKAGE.name and not _is_display(name) and _exists(name):
                 yield name
+
+
+def _is_display(module: str) -> bool:
+    return module == DISPLAY or module.startswith(f"{DISPLAY}.")
 
 
 def _exists(module: str) -> bool:

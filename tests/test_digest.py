@@ -74,3 +74,11 @@ def test_a_method_changes_its_own_runs_only(package):
 def test_an_unknown_module_is_refused():
     with pytest.raises(ValueError, match="no such module"):
         digest.code_digest("palu.absent")
+
+
+def test_what_only_shows_progress_counts_for_nothing(package):
+    (package / "progress").mkdir()
+    shown = package / "progress" / "__init__.py"
+    shown.write_text("x = 1\n")
+    (package / "stage.py").write_text("from palu.progress import x\n")
+    assert not changed_by(shown, "x = 2\n", "palu.stage")

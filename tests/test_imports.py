@@ -11,7 +11,7 @@ import pytest
 import palu
 
 PACKAGE = Path(palu.__file__).parent
-LEAVES = {"errors", "files", "settings", "roles", "spans", "tables", "ks", "hub", "jsonl"}
+LEAVES = {"errors", "files", "settings", "roles", "spans", "tables", "ks", "hub", "jsonl", "progress", "devices"}
 SETTINGS = {"benchmarks", "tagging", "methods", "evaluation", "training", "models", "reference"}
 
 # Room -> the rooms it may import, besides itself and the leaves.
@@ -30,8 +30,20 @@ ALLOWED = {
     "reporting": set(),
     "planning": {"study", *SETTINGS},
     "starting": set(),
+    "doctor": {"study"},
     "__main__": {"cli"},
-    "cli": {"study", "digest", "planning", "starting", "evaluation", "training", "reporting", "tokens", *SETTINGS},
+    "cli": {
+        "study",
+        "doctor",
+        "digest",
+        "planning",
+        "starting",
+        "evaluation",
+        "training",
+        "reporting",
+        "tokens",
+        *SETTINGS,
+    },
 }
 # Room -> libraries that it never imports, also not inside functions.
 FORBIDDEN_LIBRARIES = {
@@ -43,6 +55,9 @@ FORBIDDEN_LIBRARIES = {
     "methods": {"transformers", "pyarrow"},
     "benchmarks": {"torch", "transformers"},
     "planning": {"torch", "transformers", "spacy"},
+    "devices": {"torch", "transformers"},
+    "progress": {"torch", "transformers"},
+    "doctor": {"transformers", "spacy", "datasets", "pyarrow"},
 }
 
 
@@ -84,6 +99,8 @@ def test_a_room_imports_only_what_the_plan_allows(path):
         "reporting.scorecard",
         "tagging.scoring",
         "planning.check",
+        "devices",
+        "doctor",
         "cli",
     ],
 )

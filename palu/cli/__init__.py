@@ -6,8 +6,11 @@ A user's mistake is one line and exit status 1; a bug of ours keeps its tracebac
 import sys
 from collections.abc import Sequence
 
+from palu.cli.gpus import gpus_of
 from palu.cli.parser import parser
+from palu.devices import leased
 from palu.errors import UserError
+from palu.progress.logs import mark_running
 
 __all__ = ["main", "parser"]
 
@@ -15,12 +18,14 @@ __all__ = ["main", "parser"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one stage; the process's exit status."""
     options = parser().parse_args(arguments)
+    mark_running()
     try:
-        options.stage(options)
+        with leased(gpus_of(options)):
+            status = options.stage(options)
     except UserError as error:
         print(f"palu: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("palu: interrupted", file=sys.stderr)
         return 130
-    return 0
+    return int(status or 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 from palu import __version__
 from palu.benchmarks import BENCHMARKS
-from palu.cli import requests, stages
+from palu.cli import everyday, requests, stages
 from palu.methods import METHODS
 from palu.tagging import TAGGERS
 
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     _add_tagging(command)
     _add_training(command)
     _add_evaluation(command)
+    everyday.add_commands(group)
     return top
 
 

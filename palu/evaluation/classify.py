@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from palu import tables
 from palu.errors import UserError
@@ -15,6 +14,7 @@ from palu.evaluation.items import evaluated_items, prompted_part
 from palu.evaluation.settings import FluencySettings
 from palu.models import chosen_device
 from palu.models.encoders import class_index, load_encoder
+from palu.progress import progress_bar
 
 FLUENCY_NAME = "fluency.parquet"
 BATCH_ROWS = 32
@@ -65,7 +65,7 @@ def classify(
 def probabilities(model: Any, tokenizer: Any, texts: Sequence[str], index: int) -> list[float]:
     """The classifier's probability of class `index` for each text."""
     found: list[float] = []
-    with tqdm(total=len(texts), desc="fluency", unit="row", mininterval=1) as bar:
+    with progress_bar("fluency", len(texts), "row") as bar:
         for start in range(0, len(texts), BATCH_ROWS):
             batch = list(texts[start : start + BATCH_ROWS])
             encoded = tokenizer(batch, return_tensors="pt", padding=True, truncation=True, max_length=MAX_LENGTH)

@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from palu import tables
@@ -34,6 +33,7 @@ from palu.models import (
     load_tokenizer,
     tokenizer_fingerprint,
 )
+from palu.progress import progress_bar
 from palu.tokens import TokenRow, encode
 
 GENERATIONS_NAME = "generations.parquet"
@@ -194,5 +194,5 @@ def _norm_row(row: Mapping[str, Any], norm: float) -> dict[str, Any]:
 @contextmanager
 def progress(what: str, rows: int) -> Iterator[Callable[[int], object]]:
     """A bar that is told how many rows are done."""
-    with tqdm(total=rows, desc=what, unit="row", mininterval=1) as bar:
+    with progress_bar(what, rows, "row") as bar:
         yield bar.update

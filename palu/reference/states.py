@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from palu import models, tables, tokens
 from palu.errors import UserError
 from palu.heads import ChunkedHead
+from palu.progress import followed
 from palu.reference import reference_provenance
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def write_states(
     model.to(models.chosen_device(device))  # type: ignore[arg-type]
     buckets = tokens.length_buckets(([len(row)] for row in rows), TOKENS_PER_BATCH)
     batches = (tokens.collate([rows[i] for i in bucket], tokenizer.pad_token_id) for bucket in buckets)
-    write_states_of(model, tqdm(batches, "reference states", len(buckets), unit="batch"), out, facts, kept)
+    write_states_of(model, followed(batches, "reference states", len(buckets), "batch"), out, facts, kept)
 
 
 def write_states_of(

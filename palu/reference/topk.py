@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from palu import models, tables, tokens
 from palu.errors import UserError
 from palu.heads.projection import Projection
+from palu.progress import followed
 from palu.reference import reference_provenance
 from palu.reference.states import from_storage, training_rows
 from palu.roles import SENSITIVE
@@ -71,7 +71,7 @@ def write_topk_of(
     row_of = {row.example_id: row for row in rows}
     facts = {**facts, "k": str(k), "vocabulary": str(len(head.weight))}
     with tables.writer(out, "topk", facts, tables.topk_schema(k)) as parquet, torch.inference_mode():
-        for batch in tqdm(tables.iterate(states_path, "states"), "reference top k", unit="batch"):
+        for batch in followed(tables.iterate(states_path, "states"), "reference top k", None, "batch"):
             chosen = np.flatnonzero(_sensitive(batch, row_of, states_path))
             if len(chosen):
                 ids = _best_of(batch.take(pa.array(chosen)), head, k, facts["dtype"])

@@ -41,6 +41,11 @@ class TaggerSettings(Settings):
         """Paths of the user's own files that the tagger reads or is trained on: inputs of its rule."""
         return ()
 
+    @property
+    def takes_gpu(self) -> bool:
+        """Whether the tagger computes on a GPU that is chosen for it, where there is one."""
+        return False
+
 
 @dataclass(frozen=True)
 class Resources:

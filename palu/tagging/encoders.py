@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from palu.errors import UserError
+from palu.progress import followed
 from palu.settings import Count, PositiveCount
 from palu.tagging.base import TaggerSettings
 
@@ -39,6 +40,10 @@ class EncoderSettings(TaggerSettings):
     device: str | None = Field(default=None, min_length=1)
     max_length: PositiveCount | None = None
     stride: Count = 64
+
+    @property
+    def takes_gpu(self) -> bool:
+        return self.device is None
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +145,8 @@ class Encoder:
         places = [window.place for window in windows] if places is None else places
         order = sorted(range(len(windows)), key=lambda i: len(windows[i].input_ids))
         found: dict[int, npt.NDArray[np.float32]] = {}
-        for first in range(0, len(order), self._settings.batch_size):
+        firsts = range(0, len(order), self._settings.batch_size)
+        for first in followed(firsts, "tagging", len(firsts), "batch"):
             members = order[first : first + self._settings.batch_size]
             with torch.inference_mode():
                 batch = self._run([windows[i] for i in members])

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 class Settings(ScoreSettings):
     """Those of `ScoreSettings`."""
 
+    @property
+    def takes_gpu(self) -> bool:
+        return True
+
 
 def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: Resources) -> Iterator[dict[str, Any]]:
     """The words at which the original model is undecided. Raises what `encoded` and `read_scores` raise."""

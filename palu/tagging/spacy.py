@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from palu.errors import UserError
+from palu.progress import followed
 from palu.settings import PositiveCount, unknown
 from palu.tagging.base import TaggerSettings
 
@@ -99,7 +100,7 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
     batch_size = max(min(settings.batch_size, CHARACTERS_PER_BATCH // max(longest, 1)), 1)
     replies = (example["reply"] for example in examples)
     docs = nlp.pipe(replies, batch_size=batch_size, n_process=resources.processes)
-    for example, doc in zip(examples, docs, strict=True):
+    for example, doc in zip(followed(examples, "tagging", len(examples), "reply"), docs, strict=True):
         if settings.pipeline is None:
             found = _beyond_prompt(doc, nlp.make_doc(example["prompt"]))
         else:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from tqdm import tqdm
 
 from palu import models
+from palu.progress import progress_bar
 from palu.training.checkpoints import Checkpoints, State, leave_out_frozen
 from palu.training.log import StepFacts, StepLog, check_finite
 from palu.training.objective import MicroBatch, Objective, micro_batch
@@ -137,7 +136,7 @@ class Loop:
         self.weights |= restored.weights or {}
         is_over, saved_at = self._is_over(validation), time.monotonic()
         tracked = tracking(self.accelerator, self.settings, self.log_folder, first_step)
-        with tracked, self._progress_bar(first_step) as bar:
+        with tracked, progress_bar("training", plan.step_count, "step", first_step, is_silent=not is_main) as bar:
             for index in range(first_step, plan.step_count):
                 if is_over:
                     break
@@ -274,14 +273,3 @@ class Loop:
         answer = [wish]
         broadcast_object_list(answer)
         return answer[0]
-
-    def _progress_bar(self, first_step: int) -> tqdm[Any]:
-        return tqdm(
-            total=self.plan.step_count,
-            initial=first_step,
-            desc="training",
-            unit="step",
-            # a log file gets a line twice a minute
-            mininterval=0.2 if sys.stderr.isatty() else 30.0,
-            disable=not self.accelerator.is_main_process,
-        )

@@ -10,6 +10,7 @@ import yaml
 # Snakemake's own folder of the workflow, so that the package is found in a clone that is not installed.
 sys.path.insert(0, str(Path(workflow.basedir)))
 
+from palu import devices
 from palu.digest import code_digest
 from palu.errors import UserError
 from palu.files import canonical_json, file_digest, text_digest
@@ -17,6 +18,7 @@ from palu.jsonl import check_file
 from palu.study import Study
 from palu import benchmarks, methods, tagging
 from palu.evaluation import METRICS
+from palu.progress.logs import failure_report
 from palu.tagging.base import MODEL_NEEDS
 
 # Jobs run this clone's package with the Python that runs Snakemake, installed and activated or not.
@@ -81,6 +83,20 @@ RETAIN_SCORES = (
     if "retain" in study.checkpoints
     else []
 )
+
+
+# On one machine as many model jobs run at once as GPUs may hold: more would wait for a lease, each with a core taken.
+# Without a GPU they are as free as other jobs; `--resources gpu=N` stands over it, and a cluster has its own count.
+if (
+    workflow.is_main_process
+    and workflow.resource_settings.nodes is None
+    and "gpu" not in workflow.global_resources
+):
+    try:
+        if slots := devices.job_slots():
+            workflow.register_resource("gpu", slots)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:

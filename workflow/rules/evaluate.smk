@@ -14,6 +14,8 @@ rule infer_model:
     conda:
         "../envs/palu.yaml"
     threads: 1
+    resources:
+        gpu=1,
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         settings=canonical_json(study.evaluation.model_part),
@@ -36,6 +38,8 @@ rule classify_generations:
         "logs/{folder}/classify-{evaluation}-{classifier}.log",
     conda:
         "../envs/palu.yaml"
+    resources:
+        gpu=1,
     params:
         settings=canonical_json(study.evaluation.fluency.model_dump(mode="json")),
         code=code_digest("palu.evaluation.classify"),

@@ -12,6 +12,8 @@ rule cache_states:
     conda:
         "../envs/palu.yaml"
     threads: 1
+    resources:
+        gpu=1,
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         code=code_digest("palu.reference.states"),
@@ -36,6 +38,8 @@ rule cache_retain_states:
     conda:
         "../envs/palu.yaml"
     threads: 1
+    resources:
+        gpu=1,
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         code=code_digest("palu.reference.states"),
@@ -60,6 +64,8 @@ rule cache_layer_states:
     conda:
         "../envs/palu.yaml"
     threads: 1
+    resources:
+        gpu=1,
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         code=code_digest("palu.reference.states"),
@@ -106,6 +112,8 @@ rule cache_alternates:
     conda:
         "../envs/palu.yaml"
     threads: 1
+    resources:
+        gpu=1,
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         code=code_digest("palu.reference.states"),
@@ -130,6 +138,8 @@ rule cache_other_log_probs:
     conda:
         "../envs/palu.yaml"
     threads: 1
+    resources:
+        gpu=1,
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         code=code_digest("palu.reference.states"),
@@ -154,6 +164,8 @@ rule index_top_k:
     conda:
         "../envs/palu.yaml"
     threads: 1
+    resources:
+        gpu=1,
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         top_k=study.reference.top_k,
