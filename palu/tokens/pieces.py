@@ -49,7 +49,7 @@ def cut(row: TokenRow, max_length: int) -> list[TokenRow]:
 def _piece(row: TokenRow, start: int, stop: int, lead: int) -> TokenRow:
     """The tokens start..stop of the uncut row, behind `lead` tokens of context for all but the first piece."""
     part = slice(start, stop)
-    columns = {
+    columns: dict[str, Any] = {
         name: getattr(row, name)[part] for name in ("input_ids", "role", "span_offset", "char_start", "char_end")
     }
     if start == 0:
@@ -61,7 +61,7 @@ def _piece(row: TokenRow, start: int, stop: int, lead: int) -> TokenRow:
         "char_start": np.zeros(lead, dtype=np.int32),
         "char_end": np.zeros(lead, dtype=np.int32),
     }
-    joined = {name: np.concatenate([context[name], column]) for name, column in columns.items()}
+    joined: dict[str, Any] = {name: np.concatenate([context[name], column]) for name, column in columns.items()}
     # the row's spans are counted with its first piece
     return replace(row, **joined, reply_start=lead, first_position=start - lead, uncovered_spans=0, truncated_spans=0)
 

@@ -97,7 +97,7 @@ def base_name(settings: ModelSettings) -> str:
     A folder's name stays out of the card: it tells where somebody keeps files.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+    from huggingface_hub.utils import validate_repo_id
 
     name = settings.checkpoint
     if name is None or Path(name).expanduser().exists():
