@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def _piece(row: TokenRow, start: int, stop: int, lead: int) -> TokenRow:
         "char_start": np.zeros(lead, dtype=np.int32),
         "char_end": np.zeros(lead, dtype=np.int32),
     }
-    joined = {name: np.concatenate([context[name], column]) for name, column in columns.items()}
+    joined: dict[str, Any] = {name: np.concatenate([context[name], column]) for name, column in columns.items()}
     # the row's spans are counted with its first piece
     return replace(row, **joined, reply_start=lead, first_position=start - lead, uncovered_spans=0, truncated_spans=0)
 
