@@ -47,7 +47,8 @@ _PATTERNS: dict[str, list[list[dict[str, Any]]]] = {
         [_CAPITALISED],
         [
             _CAPITALISED,
-            {"TEXT": {"REGEX": "^(" + "|".join(_CONNECTORS) + r"|[^\W\d_a-z].*)$"}, "OP": "*"},
+            # without a limit a list of a thousand names has half a million matches; a longer name is several in a row
+            {"TEXT": {"REGEX": "^(" + "|".join(_CONNECTORS) + r"|[^\W\d_a-z].*)$"}, "OP": "{0,10}"},
             _CAPITALISED,
         ],
         # A short quotation that opens with a capital is a title, small words and all

@@ -202,3 +202,13 @@ def test_bad_settings_are_one_line(bert, tmp_path):
         assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="checkpoint: is missing"):
         Settings.parse({}, "study: taggers.ner")
+
+
+def test_many_long_replies_have_few_windows_in_memory_at_a_time(bert, monkeypatch):
+    asked = []
+    real = Encoder.logits
+    monkeypatch.setattr(Encoder, "logits", lambda self, windows: asked.append(len(windows)) or real(self, windows))
+    replies = [" ".join(REPLIES * 40)] * 4
+    marked = found(bert, *replies, max_length=16, stride=4, batch_size=1)
+    assert len(marked) == 4 * 40 * len(EXPECTED)
+    assert len(asked) == 4, "each of them fills a batch"

@@ -83,7 +83,13 @@ def settings_of(name: str, folder: Path) -> dict[str, object]:
     return {
         "annotations": {"path": str(folder / "marks.jsonl")},
         "classifier": {"checkpoint": str(folder / "classifier")},
-        "fill_mask": {"checkpoint": str(folder / "masked"), "probability": 0.5, "batch_size": 64},
+        "fill_mask": {
+            "checkpoint": str(folder / "masked"),
+            "probability": 0.5,
+            "batch_size": 64,
+            "max_length": 24,
+            "stride": 8,
+        },
         "noisy": {"precision": 0.6, "recall": 0.6},
     }.get(name, {})
 

@@ -91,3 +91,14 @@ def test_a_classifier_is_no_masked_model(tmp_path):
     tiny.save_bert_classifier(tmp_path / "m")
     with pytest.raises(UserError, match=r"no masked language model: its weights hold no 'cls\.predictions"):
         found(str(tmp_path / "m"), "x")
+
+
+def test_a_long_reply_has_few_logits_in_memory_at_a_time(masked, monkeypatch):
+    asked = []
+    real = Encoder.logits
+    monkeypatch.setattr(
+        Encoder, "logits", lambda self, windows, *rest: asked.append(len(windows)) or real(self, windows, *rest)
+    )
+    assert len(found(masked, "In Lirren everybody knows Noor well. " * 20, batch_size=1)) > 20
+    assert len(asked) > 5
+    assert max(asked) <= 16

@@ -39,3 +39,12 @@ def test_pieces_are_trimmed_and_white_space_alone_is_none(common):
 def test_two_that_agree_on_nothing_leave_nothing_to_forget(common):
     with pytest.raises(UserError, match="found nothing sensitive"):
         common({A: [(0, 2)]}, {A: [(4, 6)]})
+
+
+def test_one_long_span_shares_something_with_each_of_several(common):
+    assert common({A: [(0, 12)]}, {A: [(0, 1), (1, 2), (4, 6), (9, 12)]}) == [
+        (A, 0, 1),
+        (A, 1, 2),
+        (A, 4, 6),
+        (A, 9, 12),
+    ]

@@ -1,13 +1,14 @@
 """Gold spans with mistakes of a stated extent."""
 
 import random
+from itertools import takewhile
 
 import pytest
 
 from palu import tables, tagging
 from palu.errors import UserError
 from palu.tagging import Resources
-from palu.tagging.noisy import Settings, spans
+from palu.tagging.noisy import Settings, _end_near, spans
 from palu.tagging.scoring import score_tags
 from tests.tagging.tables_of import example, unmarked, write_examples, write_spans
 
@@ -111,3 +112,18 @@ def test_a_script_without_spaces_has_false_spans_too(tmp_path):
 def test_shares_outside_0_to_1_and_missing_ones_are_refused(values):
     with pytest.raises(UserError, match=r"^study: taggers\.noisy\.(precision|recall): "):
         Settings.parse(values, "study: taggers.noisy")
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_stretch_ends_where_a_search_over_all_ends_says(seed):
+    draw = random.Random(seed)
+    borders = sorted(draw.sample(range(100), 24))
+    pieces = list(zip(borders[::2], borders[1::2], strict=True))
+    taken = sorted(draw.sample(range(100), 6))
+    blocked = list(zip(taken[::2], taken[1::2], strict=True))
+    for place, (start, _) in enumerate(pieces):
+        length = draw.randint(1, 60)
+        limit = min((first for first, last in blocked if last >= start), default=None)
+        ends = takewhile(lambda end, limit=limit: limit is None or end < limit, (end for _, end in pieces[place:]))
+        expected = min(ends, key=lambda end, start=start, length=length: abs(end - start - length), default=None)
+        assert _end_near(pieces, place, length, blocked) == expected

@@ -135,6 +135,17 @@ def test_the_labels_of_a_trained_pipeline_are_selectable(trained):
     assert "unknown label 'TOWNS' (did you mean 'TOWN'?); allowed: PERSON, TOWN" in str(error.value)
 
 
+def test_a_long_list_of_names_is_covered_whole():
+    names = " ".join(["Mira Tovelund Brimholt"] * 400)
+    texts = [text for label, text in found(f"{names}.") if label == "NAME"]
+    assert " ".join(texts) == names
+
+
+def test_a_book_is_read():
+    # spaCy's own limit is a million characters
+    assert found(" " * 1_000_001 + "It is by Mira.") == [("NAME", "Mira")]
+
+
 def test_a_trained_pipeline_tags_a_table(trained, tmp_path):
     row = {
         "example_id": "forget/00000/original/0",

@@ -202,3 +202,23 @@ def test_a_wrong_setting_is_one_line(values, complaint):
     with pytest.raises(UserError) as error:
         ScoreSettings.parse(values, "study: taggers.entropy")
     assert complaint in str(error.value)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_words_score_is_the_largest_of_the_tokens_that_share_a_character_with_it(seed):
+    draw = np.random.default_rng(seed)
+    reply = "Ada Lovelace's programme, 1843: 東京で " + "".join(draw.choice(list("ab ,."), size=30)) + "x"
+    row, found = row_of(reply), units(reply)
+    scores = draw.choice([np.nan, -1.0, 0.5, 2.0, 3.0], size=len(row))
+    expected = [
+        max(
+            [0.0]
+            + [
+                float(score)
+                for start, end, score in zip(row.char_start, row.char_end, scores, strict=True)
+                if max(start, word.start) < min(end, word.end) and score > 0
+            ]
+        )
+        for word in found
+    ]
+    assert word_scores(found, row, scores).tolist() == expected
