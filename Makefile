@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/snakemake --cores $(CORES) --workflow-profile workflow/profiles/workstation
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 -m "not slow"
 
 # Also through a SLURM that it sets up on this machine and takes down (docs/cluster.md); skipped where there can be none.
 test-slow: setup
