@@ -5,7 +5,8 @@ import json
 import pytest
 import yaml
 
-from palu import cli, hub
+from palu import cli
+from palu.hub import access
 from palu.doctor import examine
 from palu.doctor.findings import Finding, Report, first
 from palu.doctor.gpus import details
@@ -25,8 +26,8 @@ STUDY = {
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch, tmp_path):
     """No test asks the hub; the machine has no GPU."""
-    monkeypatch.setattr(hub, "unreachable", lambda _seconds: "ConnectError")
-    monkeypatch.setattr(hub, "is_cached", lambda *_: False)
+    monkeypatch.setattr(access, "unreachable", lambda _seconds: "ConnectError")
+    monkeypatch.setattr(access, "is_cached", lambda *_: False)
     monkeypatch.setattr("palu.devices.installed", list)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.chdir(tmp_path)

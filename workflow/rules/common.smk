@@ -86,15 +86,15 @@ RETAIN_SCORES = (
 
 
 # On one machine as many model jobs run at once as GPUs may hold: more would wait for a lease, each with a core taken.
-# Without a GPU they are as free as other jobs; `--resources gpu=N` stands over it, and a cluster has its own count.
+# Without a GPU they are as free as other jobs; `--resources gpu_job=N` stands over it, and a cluster goes by its profile.
 if (
     workflow.is_main_process
     and workflow.resource_settings.nodes is None
-    and "gpu" not in workflow.global_resources
+    and "gpu_job" not in workflow.global_resources
 ):
     try:
         if slots := devices.job_slots():
-            workflow.register_resource("gpu", slots)
+            workflow.register_resource("gpu_job", slots)
     except UserError as error:
         raise WorkflowError(str(error)) from None
 

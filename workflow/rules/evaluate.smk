@@ -15,7 +15,7 @@ rule infer_model:
         "../envs/palu.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu_job=1,
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         settings=canonical_json(study.evaluation.model_part),
@@ -39,7 +39,7 @@ rule classify_generations:
     conda:
         "../envs/palu.yaml"
     resources:
-        gpu=1,
+        gpu_job=1,
     params:
         settings=canonical_json(study.evaluation.fluency.model_dump(mode="json")),
         code=code_digest("palu.evaluation.classify"),

@@ -13,7 +13,7 @@ rule cache_states:
         "../envs/palu.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu_job=1,
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         code=code_digest("palu.reference.states"),
@@ -39,7 +39,7 @@ rule cache_retain_states:
         "../envs/palu.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu_job=1,
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         code=code_digest("palu.reference.states"),
@@ -65,7 +65,7 @@ rule cache_layer_states:
         "../envs/palu.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu_job=1,
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         code=code_digest("palu.reference.states"),
@@ -113,7 +113,7 @@ rule cache_alternates:
         "../envs/palu.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu_job=1,
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         code=code_digest("palu.reference.states"),
@@ -139,7 +139,7 @@ rule cache_other_log_probs:
         "../envs/palu.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu_job=1,
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         code=code_digest("palu.reference.states"),
@@ -165,7 +165,7 @@ rule index_top_k:
         "../envs/palu.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu_job=1,
     params:
         model=canonical_json(study.model.model_dump(mode="json")),
         top_k=study.reference.top_k,

@@ -24,7 +24,7 @@ rule unlearn_model:
         "../envs/palu.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu_job=1,
         # not among the params: it leaves the result alone, so a changed value runs nothing anew
         machine=canonical_json(study.machine.model_dump(mode="json")),
         # what starts the module: one process here; a profile names a launcher of several
