@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from palu import cli
-from palu.hub import access
 from palu.doctor import examine
 from palu.doctor.findings import Finding, Report, first
 from palu.doctor.gpus import details
 from palu.doctor.machine import cgroup_folders, usable_cores, usable_memory
+from palu.hub import access
 
 STUDY = {
     "study": "own",

@@ -13,7 +13,9 @@ rule tag_replies:
         "../envs/palu.yaml"
     threads: 1
     resources:
-        gpu_job=lambda wildcards: int(TAGGERS_BY_KEY[wildcards.tagger].settings.takes_gpu),
+        gpu_job=lambda wildcards: int(
+            TAGGERS_BY_KEY[wildcards.tagger].settings.takes_gpu
+        ),
     params:
         name=lambda wildcards: TAGGERS_BY_KEY[wildcards.tagger].name,
         settings=lambda wildcards: canonical_json(
