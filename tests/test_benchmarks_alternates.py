@@ -25,7 +25,7 @@ def facts(part, count):
             "test",
             f"Who is {part} {number}?",
             f"Number {number}.",
-            paraphrase=f"It is number {number}.",
+            paraphrases=[f"It is number {number}."],
             wrong_replies=["Nobody.", "Everybody."],
             paraphrased_prompt=f"Say who {part} {number} is.",
         )

@@ -86,5 +86,5 @@ def test_a_dry_run_prints_what_each_job_asks_for(plan: dict[str, list[str]]) -> 
 
 def test_no_rule_names_a_partition_an_account_or_a_number_of_gpus(rules: dict[str, str]) -> None:
     """That is the profile's: a rule says what is true of its stage on every machine."""
-    words = ("slurm", "partition", "account", "gres", "gpu=", "runtime", "mem_mb", "srun")
-    assert {name: word for name, body in rules.items() for word in words if word in body} == {}
+    words = ("slurm", "partition", "account", "gres=", "gpu=", "runtime", "mem_mb", "srun")
+    assert {name: word for name, body in rules.items() for word in words if re.search(rf"\b{word}", body)} == {}

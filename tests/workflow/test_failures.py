@@ -29,7 +29,9 @@ def test_a_failed_run_ends_with_each_log_and_its_one_line_error(failed):
     log, error = failed.stdout.rstrip().splitlines()[-2:]
     assert log.startswith("Failed: logs/tofu/forget05-")
     assert log.endswith("/prepare_benchmark.log")
-    assert error.startswith("    palu: error: benchmark tofu: source 'nobody/nothing' is no folder here")
+    assert error.startswith(
+        "    palu: error: benchmark tofu: source 'nobody/nothing' at revision 'main' is no folder here"
+    )
 
 
 def test_as_many_model_jobs_run_at_once_as_there_are_gpus(failed):
