@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from palu import devices
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,6 @@ def room(folder: Path) -> Room:
 
 
 def _gpu_memory() -> int | None:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return None
-    asked = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    told = devices.ask("--query-gpu=memory.total", "--format=csv,noheader,nounits") or ""
     sizes = [int(line) for line in told.split() if line.isdigit()]
     return max(sizes) * 2**20 if sizes else None

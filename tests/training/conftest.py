@@ -14,6 +14,7 @@ from palu.models import Architecture, ModelSettings
 from palu.reference.cache import ReferencePaths
 from palu.reference.states import Kept, write_states
 from palu.reference.topk import write_topk
+from tests.training.tiny import Tiny, make_tiny
 
 SMALL = Architecture(vocab_size=300, hidden_size=16, layers=2, heads=2, kv_heads=1, intermediate_size=32)
 
@@ -173,3 +174,9 @@ def make_world(
     bare = Kept(hidden=False)
     write_states(model_folder, made.alternates_path, paths.alternates, model_settings, ["alternate"], bare)
     return made
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """The small study of `tests.training.tiny`, made once for each file of tests."""
+    return make_tiny(tmp_path_factory.mktemp("tiny"))

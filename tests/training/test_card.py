@@ -14,15 +14,10 @@ from palu import models
 from palu.files import read_json
 from palu.models import ModelSettings
 from palu.training.card import Card, base_name
-from tests.training.tiny import ROWS, Tiny, make_tiny
+from tests.training.tiny import ROWS, Tiny
 
 HOSTILE = "x\n---\n```\n</script><script>alert(1)</script> | [a](javascript:b) \u202e\x1b[31m"
 LORA: dict[str, Any] = {"lora": {"rank": 2, "alpha": 4.0}}
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

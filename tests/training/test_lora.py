@@ -24,11 +24,6 @@ LORA: dict[str, Any] = {"lora": {"rank": 2, "alpha": 4.0}, "learning_rate": 1e-2
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return make_tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
 def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with an adapter, not interrupted."""
     out = tmp_path_factory.mktemp("finished")

@@ -20,12 +20,7 @@ from palu.training.loop import Loop, Machine, Rows
 from palu.training.objective import LikelihoodObjective
 from palu.training.plan import Plan
 from palu.training.settings import MachineSettings, TrainingSettings
-from tests.training.tiny import Interrupted, Tiny, fresh_accelerate, interrupt_after, losses, make_tiny, weights
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return make_tiny(tmp_path_factory.mktemp("tiny"))
+from tests.training.tiny import Interrupted, Tiny, fresh_accelerate, interrupt_after, losses, weights
 
 
 @pytest.fixture

@@ -14,14 +14,9 @@ from palu.files import read_json
 from palu.training import optimizers
 from palu.training.optimizers import build_optimizer, build_scheduler
 from palu.training.settings import TrainingSettings
-from tests.training.tiny import Interrupted, Tiny, interrupt_after, losses, make_tiny, weights
+from tests.training.tiny import Interrupted, Tiny, interrupt_after, losses, weights
 
 OF_BITSANDBYTES = ["adamw_8bit", "paged_adamw", "paged_adamw_8bit"]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 class Small(nn.Module):

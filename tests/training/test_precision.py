@@ -22,11 +22,6 @@ def _fresh_accelerate() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return make_tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
 def half(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """The same world with a model in bfloat16."""
     return make_tiny(tmp_path_factory.mktemp("half"), "bfloat16")
