@@ -106,7 +106,7 @@ def test_an_edit_of_the_report_runs_the_report_only(project, study):
 
 def test_a_larger_index_runs_the_index_and_what_reads_it(project, study):
     study["reference"]["top_k"] = 80
-    assert project.planned(study) == {"index_top_k": 1, **OTHER_CODE}
+    assert project.planned(study) == {"index_top_k": 1, **OTHER_SETTINGS}
 
 
 def test_the_report_stands_beside_the_runs_and_names_every_model(finished):
