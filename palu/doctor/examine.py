@@ -77,9 +77,9 @@ def _slow(study: Study, has_gpu: bool) -> str:
 def _origins(study: Study) -> Iterator[tuple[str, str, str | None, bool, bool]]:
     """(name, hub id or folder, revision, whether it is a dataset, whether the work needs it)."""
     model = study.model
-    for name in ("checkpoint", "retain_checkpoint", "base_checkpoint"):
-        if source := getattr(model, name):
-            yield name, source, model.revision if name == "checkpoint" else None, False, True
+    for kind in ("", "retain_", "base_"):
+        if source := getattr(model, f"{kind}checkpoint"):
+            yield f"{kind}checkpoint", source, getattr(model, f"{kind}revision"), False, True
     source = getattr(study.benchmark.settings, "source", None)
     if isinstance(source, str):
         yield "benchmark", source, getattr(study.benchmark.settings, "revision", None), True, True

@@ -1,18 +1,21 @@
-"""What this machine has: memory, GPUs, room on the disk. Asks no driver library."""
+"""What this machine has for a study: memory, GPUs, room on the disk. Asks no driver library."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from palu import devices
+from palu.limits import usable_memory
 
 
 @dataclass(frozen=True)
 class Room:
-    """In bytes: the machine's whole memory, that of its largest GPU (None without one), and the disk's free space."""
+    """In bytes: the memory that a process may have here, that of the largest GPU (None: none), and free disk space.
+
+    A container or a job's control group may give less memory than the machine has.
+    """
 
     memory: int
     gpu_memory: int | None
@@ -21,8 +24,7 @@ class Room:
 
 def room(folder: Path) -> Room:
     """Of this machine, and of the disk that `folder` is on."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Room(memory, _gpu_memory(), shutil.disk_usage(folder).free)
+    return Room(usable_memory()[0], _gpu_memory(), shutil.disk_usage(folder).free)
 
 
 def _gpu_memory() -> int | None:

@@ -9,7 +9,6 @@ from palu import cli
 from palu.doctor import examine
 from palu.doctor.findings import Finding, Report, first
 from palu.doctor.gpus import details
-from palu.doctor.machine import cgroup_folders, usable_cores, usable_memory
 from palu.hub import access
 
 STUDY = {
@@ -70,6 +69,14 @@ def test_a_checkpoint_that_cannot_be_had_is_lacking(study, capsys):
     assert "!! not here, and the hub cannot be asked" in text
 
 
+def test_each_checkpoint_is_looked_for_at_its_own_revision(study, monkeypatch):
+    asked = []
+    monkeypatch.setattr(access, "is_cached", lambda *wanted: not asked.append(wanted))
+    checkpoints = {"checkpoint": "owner/full", "revision": "v1", "retain_checkpoint": "owner/kept"}
+    assert not examine(study(model={"name": "llama", **checkpoints, "retain_revision": "v2"})).is_lacking
+    assert asked[:2] == [("owner/full", "v1", False), ("owner/kept", "v2", False)]
+
+
 def test_a_classifier_that_cannot_be_had_is_only_worth_a_look(study):
     report = examine(study(evaluation={"fluency": {"classifier": "owner/classifier"}}))
     found = first(report.findings, "fluency classifier")
@@ -103,21 +110,6 @@ def test_a_file_that_is_missing_is_a_finding(tmp_path):
 def test_a_gpu_s_facts_are_read_from_the_drivers_table():
     (gpu,) = details("GPU-1, NVIDIA H100 80GB HBM3, 81559, 550.54.15, 9.0\n")
     assert (gpu["name"], gpu["memory.total"], gpu["compute_cap"]) == ("NVIDIA H100 80GB HBM3", "81559", "9.0")
-
-
-def test_limits_of_a_control_group_count(tmp_path):
-    own = tmp_path / "self"
-    own.write_text("0::/user/job\n")
-    job = tmp_path / "cgroup" / "user" / "job"
-    job.mkdir(parents=True)
-    (job / "cpu.max").write_text("50000 100000\n")
-    assert list(cgroup_folders(tmp_path / "cgroup", own))[-1] == job
-    assert usable_cores(job) == 0.5
-    (job / "memory.max").write_text("1000000\n")
-    (job / "memory.current").write_text("400000\n")
-    assert usable_memory(job) == (1000000, 600000)
-    (job / "memory.max").write_text("max\n")
-    assert usable_memory(job)[0] > 1000000
 
 
 def test_only_what_is_needed_makes_the_report_fail():
