@@ -109,6 +109,15 @@ def test_a_small_study_makes_its_rows_of_the_chosen_passages(folder):
     assert all(muse_layout.passage("Sky", n, 12).startswith(row["reply"]) for n, row in enumerate(holdout))
 
 
+def test_the_starts_of_passages_are_a_study_of_their_own(folder):
+    rows = rows_of(folder, passage_words=25, verbmem_words=20)
+    starts = [" ".join(muse_layout.passage("Elm", n).split(" ")[:25]) for n in range(6)]
+    for name in ("forget", "privleak_forget"):
+        assert [row["reply"] for row in part(rows, name)] == starts
+    assert [row["prompt"] + row["reply"] for row in part(rows, "verbmem")] == starts
+    assert {len(row["reply"].split()) for row in part(rows, "retain")} == {25}
+
+
 def test_a_long_passage_gives_a_continuation_of_a_hundred_words_and_a_short_one_none(tmp_path, capsys):
     long, short = muse_layout.passage("Elm", 0, 30), "Elm street is short."
     source = muse_layout.write(tmp_path, raw__forget=[long, short])

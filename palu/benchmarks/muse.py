@@ -38,15 +38,16 @@ class Settings(BenchmarkSettings):
     (scalability), sust_1 to sust_4 one request after the other (sustainability).
     retain: the tables of retained passages, one after the other; the paper's methods train on retain1. `privleak`
     takes privleak/retain, for copies of the benchmark without raw/retain1.
-    passages: [start, stop) of the passages to forget, for small studies; retain_passages: the same of those retained.
+    passages: [start, stop) of the passages to forget, for small studies; retain_passages: the same of those retained;
+    passage_words: how many words of each of them are kept, from its start; null = the whole passage.
     icl_examples: questions with their answers that stand before each question of knowmem; null = all that there are.
     train_questions: whether the models are trained on the questions of knowmem too, as rows of the parts forget and
     retain with the same prompts. It is for small models that start from nothing: one that has read a text in a
     minute answers no question about it. The space before an answer then belongs to the answer, as in training.
     verbmem_words: words of the prompts of verbmem, where they are made.
 
-    The benchmark's own rows of verbmem and privleak_forget are about the passages of `raw`. With `passages`, or
-    another `forget`, they are made of the chosen passages instead, up to 100 of each, evenly spread. verbmem: the
+    The benchmark's own rows of verbmem and privleak_forget are about the passages of `raw`. With `passages`,
+    `passage_words` or another `forget`, they are made of the chosen passages instead, up to 100 of each, evenly spread. verbmem: the
     prompt is a passage's first `verbmem_words` words, the reply the next 100 at most. privleak_forget: the passages;
     privleak_holdout: texts of privleak/holdout, each cut to as many words as a passage has. Questions stay all that
     the benchmark has."""
@@ -61,6 +62,7 @@ class Settings(BenchmarkSettings):
     retain: list[Literal["retain1", "retain2", "privleak"]] = Field(default=["retain1"], min_length=1)
     passages: Rows | None = None
     retain_passages: Rows | None = None
+    passage_words: PositiveCount | None = None
     icl_examples: Count | None = None
     train_questions: bool = False
     verbmem_words: PositiveCount = 100
@@ -72,7 +74,7 @@ class Settings(BenchmarkSettings):
     @property
     def makes_rows(self) -> bool:
         """Whether verbmem and privleak are made of the chosen passages."""
-        return self.passages is not None or self.forget != "raw"
+        return self.passages is not None or self.passage_words is not None or self.forget != "raw"
 
 
 class Passage(NamedTuple):
@@ -117,22 +119,23 @@ def _row(part: str, passage: Passage, prompt: str = "") -> Example:
 def _trained_passages(settings: Settings, source: _Source) -> tuple[list[Passage], list[Passage]]:
     """What is to be forgotten, and what is retained; no text twice."""
     table = "raw/forget" if settings.forget == "raw" else settings.forget.replace("_", "/forget_")
-    forget = _chosen(source.passages(table), settings.passages, "passages", source)
+    words = settings.passage_words
+    forget = _chosen(source.passages(table), settings.passages, words, "passages", source)
     tables = ["privleak/retain" if name == "privleak" else f"raw/{name}" for name in settings.retain]
     texts = [passage for name in tables for passage in source.passages(name)]
-    retain = _chosen(texts, settings.retain_passages, "retain_passages", source)
+    retain = _chosen(texts, settings.retain_passages, words, "retain_passages", source)
     return _distinct(forget, "to forget"), _distinct(retain, "to retain", {passage.text for passage in forget})
 
 
-def _chosen(passages: list[Passage], rows: Rows | None, key: str, source: _Source) -> list[Passage]:
-    if rows is None:
-        return passages
-    if rows[1] > len(passages):
+def _chosen(passages: list[Passage], rows: Rows | None, words: int | None, key: str, source: _Source) -> list[Passage]:
+    """The passages of these rows, each cut to so many words."""
+    if rows is not None and rows[1] > len(passages):
         tables = ", ".join(dict.fromkeys(passage.table for passage in passages))
         raise UserError(
             f"benchmark muse: {key} {list(rows)}: {tables} of {source.name} has only {len(passages)} passages"
         )
-    return passages[slice(*rows)]
+    chosen = passages[slice(*rows)] if rows is not None else passages
+    return chosen if words is None else [_first_words(passage, words) for passage in chosen]
 
 
 def _distinct(passages: list[Passage], what: str, forgotten: set[str] | None = None) -> list[Passage]:
@@ -203,8 +206,7 @@ def _privleak(settings: Settings, source: _Source, forget: Sequence[Passage]) ->
     if settings.makes_rows:
         own = _spread(forget)
         holdout = [
-            text._replace(text=_first_words(text.text, len(_word_ends(passage.text))))
-            for text, passage in zip(holdout, own, strict=False)
+            _first_words(text, len(_word_ends(passage.text))) for text, passage in zip(holdout, own, strict=False)
         ]
     else:
         own = source.passages("privleak/forget")
@@ -223,8 +225,9 @@ def _word_ends(text: str) -> list[int]:
     return [word.end() for word in re.finditer(r"\S+", text)]
 
 
-def _first_words(text: str, count: int) -> str:
-    return text[: _word_ends(text)[:count][-1]]
+def _first_words(passage: Passage, count: int) -> Passage:
+    ends = _word_ends(passage.text)[:count]
+    return passage._replace(text=passage.text[: ends[-1]] if ends else "")
 
 
 class _Source(Source):
