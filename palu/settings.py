@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from palu import plain
 from palu.errors import UserError
 
 # YAML 1.1, which Snakemake reads, takes 1e-5 for text because it has no dot: a number all the same.
@@ -45,6 +46,12 @@ class Settings(BaseModel):
             raise UserError(describe(error, cls, place)) from None
 
 
+def check_known(kind: str, value: object, place: str, allowed: Any) -> None:
+    """Raise the error of `unknown` unless `value`, of whatever type, is one of the names in `allowed`."""
+    if not isinstance(value, str) or value not in allowed:
+        raise unknown(kind, value, place, allowed)
+
+
 def unknown(kind: str, value: object, place: str, allowed: Any) -> UserError:
     """The error for a name that is not one of `allowed`, with the nearest one suggested."""
     names = sorted(str(name) for name in allowed)
@@ -56,13 +63,12 @@ def unknown(kind: str, value: object, place: str, allowed: Any) -> UserError:
 def describe(error: ValidationError, cls: type[BaseModel], place: str) -> str:
     """The first complaint of a pydantic error as one line: place, key, value, what is allowed."""
     first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"] if not _is_type_tag(part))
-    spot = f"{place}.{path}" if path and ": " in place else f"{place}: {path}" if path else place
+    keys = tuple(str(part) for part in first["loc"] if not _is_type_tag(part))
+    spot = plain.spot(place, keys)
     value = first["input"]
     if first["type"] == "extra_forbidden":
         owner, key = _owner(cls, first["loc"])
-        parent = spot.rsplit(".", 1)[0] if "." in path or ": " in place else place
-        return str(unknown("key", key, parent, owner.model_fields))
+        return str(unknown("key", key, plain.spot(place, keys[:-1]), owner.model_fields))
     if first["type"] == "missing":
         return f"{spot}: is missing"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")

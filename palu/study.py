@@ -5,6 +5,7 @@ section's settings and defaults stand in the room that uses them.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints
 
-from palu import methods
+from palu import methods, plain
 from palu.benchmarks.parts import BenchmarkPart, parse_benchmark
 from palu.errors import UserError
 from palu.evaluation.settings import EvaluationSettings
@@ -30,6 +31,9 @@ from palu.training.settings import FinetuneSettings, MachineSettings, TrainingSe
 # Names become folders: no separator, no leading dot, nothing that a shell or a browser would read.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
+
+# Of one entry of `methods`: a slip in a grid is told before the machine counts to its end.
+MOST_RUNS = 10_000
 
 DEFAULT_STUDY = Path("config/demo.yaml")
 
@@ -117,6 +121,7 @@ class Study:
 
         Raises UserError in one line: the key, its place, the value and what is allowed.
         """
+        plain.check(values, place)
         sections = Sections.parse(values, place)
         named = {_named(label, f"{place}: taggers"): raw for label, raw in sections.taggers.items()}
         taggers = parse_taggers(named, f"{place}: taggers")
@@ -241,6 +246,9 @@ def _expand(
     for key, choices in lists.items():
         if not choices:
             raise UserError(f"{where}.{key}: [] has no value to try; allowed: a value or a list of values")
+    count = math.prod(map(len, lists.values())) * len(seeds)
+    if count > MOST_RUNS:
+        raise UserError(f"{where}: its lists and the seeds make {count} runs; allowed: up to {MOST_RUNS}")
     for combination in itertools.product(*lists.values()):
         varied = dict(zip(lists, combination, strict=True))
         chosen = values | varied
@@ -282,7 +290,9 @@ def _check_run(
 
 
 def _distinct(values: list[int], place: str) -> list[int]:
-    for index, value in enumerate(values):
-        if value in values[:index]:
+    seen: set[int] = set()
+    for value in values:
+        if value in seen:
             raise UserError(f"{place}: {value} stands twice; allowed: each once")
+        seen.add(value)
     return values

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from palu.errors import UserError
+from palu.errors import UserError, first_line
 from palu.files import atomic, file_digest
 
 # Raise a table's version whenever its columns or their meaning change.
@@ -202,14 +202,22 @@ def write(
         parquet.write_table(table.cast(schema).replace_schema_metadata(parquet.schema.metadata))
 
 
-def _open(path: Path) -> pq.ParquetFile:
+@contextmanager
+def damage_told(path: Path, what: str = "a damaged Parquet file") -> Iterator[None]:
+    """Turn what Arrow raises over a damaged file into one line that names the file."""
     try:
-        # read ahead, a table that is streamed would be in memory as a whole before its end
-        return pq.ParquetFile(path, pre_buffer=False)
+        yield
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file (truncated?): {str(error).splitlines()[0]}") from None
+    # text that is not UTF-8 is a ValueError
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise UserError(f"{path}: {what}: {first_line(error)}") from None
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    with damage_told(path, "not a readable Parquet file (truncated?)"):
+        # read ahead, a table that is streamed would be in memory as a whole before its end
+        return pq.ParquetFile(path, pre_buffer=False)
 
 
 def provenance(path: Path) -> dict[str, str]:
@@ -217,7 +225,9 @@ def provenance(path: Path) -> dict[str, str]:
     # not the schema's own, which lack what a writer added before it was closed
     stated = _open(path).metadata.metadata or {}
     return {
-        key.decode().removeprefix("palu."): value.decode() for key, value in stated.items() if key.startswith(b"palu.")
+        key.decode(errors="replace").removeprefix("palu."): value.decode(errors="replace")
+        for key, value in stated.items()
+        if key.startswith(b"palu.")
     }
 
 
@@ -227,8 +237,8 @@ def _checked(path: Path, name: str, expected: Mapping[str, str]) -> pq.ParquetFi
     if facts.get("table") != name:
         raise UserError(f"{path}: holds {facts.get('table', 'no table of ours')!r}, expected the table {name!r}")
     version = str(SCHEMA_VERSIONS[name])
-    if facts["version"] != version:
-        raise UserError(f"{path}: table {name!r} has schema version {facts['version']}, this program reads {version}")
+    if (own := facts.get("version")) != version:
+        raise UserError(f"{path}: table {name!r} has schema version {own}, this program reads {version}")
     if name in FIXED_SCHEMAS and not parquet.schema_arrow.equals(FIXED_SCHEMAS[name]):
         raise UserError(f"{path}: the columns of table {name!r} are not those of schema version {version}")
     for key, value in expected.items():
@@ -246,10 +256,10 @@ def check(path: Path, name: str, expected: Mapping[str, str] | None = None) -> d
 def read(path: Path, name: str, expected: Mapping[str, str] | None = None) -> pa.Table:
     """Read a whole table after checking its name, schema version, columns and the `expected` provenance."""
     parquet = _checked(path, name, expected or {})
-    try:
-        return parquet.read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: a damaged Parquet file: {str(error).splitlines()[0]}") from None
+    with damage_told(path):
+        table = parquet.read()
+        table.validate(full=True)
+        return table
 
 
 def iterate(
@@ -257,16 +267,15 @@ def iterate(
 ) -> Iterator[pa.RecordBatch]:
     """Stream a table in record batches, with the checks of `read`."""
     parquet = _checked(path, name, expected or {})
-    try:
-        yield from parquet.iter_batches(batch_size=batch_rows)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: a damaged Parquet file: {str(error).splitlines()[0]}") from None
+    with damage_told(path):
+        for batch in parquet.iter_batches(batch_size=batch_rows):
+            batch.validate(full=True)
+            yield batch
 
 
 def rows(path: Path, name: str, expected: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """A whole table as a list of dicts, for tables of text size."""
-    found: list[dict[str, Any]] = read(path, name, expected).to_pylist()
-    return found
+    return list(read(path, name, expected).to_pylist())
 
 
 # The parts whose training rows are to be forgotten: those that are reported, and those on which a run is stopped.

@@ -24,6 +24,8 @@ LEAVES = {
     "progress",
     "devices",
     "limits",
+    "plain",
+    "span_tables",
 }
 SETTINGS = {"benchmarks", "tagging", "methods", "evaluation", "training", "models", "reference"}
 

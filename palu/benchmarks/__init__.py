@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from palu.benchmarks.base import GOLD
-from palu.settings import unknown
+from palu.settings import check_known
 
 if TYPE_CHECKING:
     from palu.benchmarks.base import Benchmark, BenchmarkSettings, Example, Span
@@ -28,8 +28,7 @@ BATCH_CHARACTERS = 2**20
 
 def load(name: str, place: str = "benchmark") -> Benchmark:
     """The module of benchmark `name`. Raises UserError naming the place and the known benchmarks."""
-    if name not in BENCHMARKS:
-        raise unknown("benchmark", name, place, BENCHMARKS)
+    check_known("benchmark", name, place, BENCHMARKS)
     return cast("Benchmark", importlib.import_module(BENCHMARKS[name]))
 
 

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from palu.cli.values import assignments, read_mapping
+from palu import plain
+from palu.cli.values import assignments
 
 
 def init(options: argparse.Namespace) -> None:
@@ -16,7 +17,7 @@ def init(options: argparse.Namespace) -> None:
 def check(options: argparse.Namespace) -> None:
     from palu.planning.check import check as run
 
-    values = read_mapping(str(options.study), "check")
+    values = plain.read(options.study)
     for key, value in assignments(options.set).items():
         values = _laid_over(values, key.split("."), value)
     found = run(values, str(options.study))

@@ -1,12 +1,12 @@
 """Settings on the command line: YAML files, YAML or JSON text, and single assignments."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from palu import plain
 from palu.errors import UserError
 from palu.training.settings import MachineSettings
 
@@ -25,16 +25,12 @@ def read_mapping(text: str | None, place: str) -> dict[str, Any]:
     """A mapping from a YAML file's path, or from YAML or JSON text; none gives an empty one."""
     if not text:
         return {}
-    is_path = "{" not in text and ": " not in text
-    if is_path and not Path(text).is_file():
+    if "{" in text or ": " in text:
+        return plain.as_mapping(plain.parse(text, place), place)
+    # os.path, since a Path refuses what no file's name can be
+    if not os.path.isfile(text):
         raise UserError(f"{place}: {text}: no such file; allowed: a file, or a mapping such as '{{key: value}}'")
-    try:
-        values = yaml.safe_load(Path(text).read_text(encoding="utf-8") if is_path else text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{place}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, Mapping):
-        raise UserError(f"{place}: {values!r} is not a mapping of keys to values")
-    return dict(values)
+    return plain.read(Path(text))
 
 
 def assignments(pairs: Sequence[str]) -> dict[str, Any]:
@@ -44,8 +40,6 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
         key, sign, text = pair.partition("=")
         if not sign or not key:
             raise UserError(f"--set: {pair!r} has no key or no '='; allowed: key=value")
-        try:
-            values[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UserError(f"--set: {pair!r}: the value is not valid YAML") from None
+        plain.check(key, "--set")
+        values[key] = plain.parse(text, f"--set: {key}")
     return values

@@ -3,10 +3,8 @@
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from palu import plain
 from palu.doctor.findings import Finding, Report, first
 from palu.doctor.gpus import gpu_findings
 from palu.doctor.machine import machine_findings, storage_findings
@@ -55,13 +53,7 @@ def study_findings(path: Path, machine: list[Finding]) -> list[Finding]:
 
 
 def _read(path: Path) -> Study:
-    try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return Study.parse(values, str(path))
+    return Study.parse(plain.read(path), str(path))
 
 
 def _device(study: Study, has_gpu: bool) -> str:

@@ -17,6 +17,7 @@ from palu import tables
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, row_value
 from palu.evaluation.items import PARTS, SIDES, Example, Item, evaluated_items
 from palu.evaluation.settings import EvaluationSettings
+from palu.span_tables import read_spans
 from palu.spans import Span
 
 
@@ -40,10 +41,12 @@ class Reading:
 
     @cached_property
     def fault(self) -> str | None:
-        """What is wrong with the numbers of this row, if anything: a collapsed model yields NaN or infinity."""
+        """What is wrong with the numbers of this row, if anything: a collapsed model yields NaN or infinity, a
+        damaged table anything."""
         if not len(self.log_probs):
             return "no token of the reply was predicted"
-        broken = np.flatnonzero(~np.isfinite(self.log_probs))
+        # no probability is over 1; what rounding adds to its logarithm is far below this
+        broken = np.flatnonzero(~np.isfinite(self.log_probs) | (self.log_probs > 1))
         if not len(broken):
             return None
         return f"the log-probability of predicted token {broken[0]} is {self.log_probs[broken[0]]}"
@@ -159,7 +162,7 @@ def gather(paths: EvidencePaths, settings: EvaluationSettings) -> Evidence:
         generations=dict(
             zip(generations["example_id"].to_pylist(), generations["generation"].to_pylist(), strict=True)
         ),
-        spans=None if paths.spans is None else _spans(paths.spans),
+        spans=None if paths.spans is None else read_spans(paths.spans),
         first_n=settings.first_n,
         continuation_tokens=settings.verbmem_new_tokens,
         gradient_norms=_row_values(paths.gradient_norms, same, "gradient norms"),
@@ -179,13 +182,6 @@ def _losses(path: Path | None, expected: Mapping[str, str]) -> RowValues:
         return NOT_GIVEN["reference model"]
     table = tables.read(path, "logprobs", expected)
     return dict(zip(table["example_id"].to_pylist(), (found.loss for found in _readings(table)), strict=True))
-
-
-def _spans(path: Path) -> dict[str, list[Span]]:
-    spans: dict[str, list[Span]] = {}
-    for row in tables.rows(path, "spans"):
-        spans.setdefault(row["example_id"], []).append((row["char_start"], row["char_end"]))
-    return spans
 
 
 def _readings(table: pa.Table) -> list[Reading]:

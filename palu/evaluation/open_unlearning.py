@@ -10,6 +10,8 @@ tells apart, `forget` and `holdout`, beside its `auc`.
 
 import json
 import math
+import re
+import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +33,8 @@ OVERLAPS = ("rouge1_recall", "rougeL_f1", "rougeL_recall")
 ATTACKS = ("loss", "zlib", "min_k", "min_k_plus_plus", "reference", "gradnorm")
 # Entries that are a number and nothing else
 PLAIN = ("privleak",)
+# No probability, loss or overlap is as large; what is cannot be summed.
+LARGEST = 1e100
 PLAIN_OF_QUESTIONS = ("forget_quality", "model_utility")
 
 Items = Mapping[str, Sequence[Item]]
@@ -131,7 +135,7 @@ def _by_index(log: Mapping[str, Any], column: Column, path: Path) -> Mapping[str
         content = content.get(column.side)
     by_index = content.get("value_by_index") if isinstance(content, dict) else None
     if not isinstance(by_index, dict) or not all(
-        index.isdecimal() and isinstance(cell, dict) for index, cell in by_index.items()
+        re.fullmatch("0|[1-9][0-9]{0,8}", index) and isinstance(cell, dict) for index, cell in by_index.items()
     ):
         raise UserError(f"{path}: {place} has no value_by_index that maps indices to values")
     return by_index
@@ -142,7 +146,18 @@ def _number(value: Any, place: str) -> Value:
         return Missing(f"{place} is null")
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UserError(f"{place}: {value!r} is not a number")
-    return float(value)
+    # NaN and infinity are what a collapsed model gives
+    if math.isfinite(number := _float(value)) and abs(number) > LARGEST:
+        raise UserError(f"{place}: {number:g} is no score; allowed: numbers up to {LARGEST:g} on either side of 0")
+    return number
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        # a whole number of hundreds of digits
+        return sys.float_info.max
 
 
 def write_log(path: Path, evidence: Evidence, items: ItemScores, summary: Mapping[str, float | None]) -> None:

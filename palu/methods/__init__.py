@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, cast
 
-from palu.settings import unknown
+from palu.settings import check_known
 
 if TYPE_CHECKING:
     from palu.methods.base import Method
@@ -30,6 +30,5 @@ METHODS = {
 
 def load(name: str, place: str = "method") -> Method:
     """The module of method `name`. Raises UserError naming the place and the known methods."""
-    if name not in METHODS:
-        raise unknown("method", name, place, METHODS)
+    check_known("method", name, place, METHODS)
     return cast("Method", importlib.import_module(METHODS[name]))

@@ -17,7 +17,7 @@ class Architecture(Settings):
 
     vocab_size: PositiveCount = 2048
     hidden_size: PositiveCount = 64
-    layers: PositiveCount = 2
+    layers: Annotated[int, Field(ge=1, le=1000)] = 2
     heads: PositiveCount = 4
     kv_heads: PositiveCount = 2
     intermediate_size: PositiveCount = 176

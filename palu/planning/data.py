@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from palu import benchmarks, tables
 from palu.benchmarks.parts import BenchmarkPart
-from palu.errors import UserError
+from palu.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -65,7 +65,7 @@ def tokenizer_of(folder: Path | None) -> Tokenizer | None:
         return Tokenizer.from_file(str(path))
     except Exception as error:
         # Rust raises a bare Exception
-        raise UserError(f"{path}: a damaged tokenizer: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: a damaged tokenizer: {first_line(error)}") from None
 
 
 def problems(benchmark: BenchmarkPart) -> list[str]:

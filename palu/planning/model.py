@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from palu.errors import UserError
+from palu.errors import UserError, first_line
 from palu.files import read_json
 from palu.models.settings import Architecture, LoraSettings, ModelSettings
 from palu.models.storage import weight_files
@@ -108,7 +108,7 @@ def of_checkpoint(folder: Path) -> ModelFacts | str:
             with safe_open(path, framework="np") as stored:
                 shapes |= {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{path}: damaged weights: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{path}: damaged weights: {first_line(error)}") from None
     config = read_json(folder / "config.json")
     try:
         heads = int(config["num_attention_heads"])
@@ -122,5 +122,5 @@ def of_checkpoint(folder: Path) -> ModelFacts | str:
             key_value_size=head_size * int(config.get("num_key_value_heads") or heads),
             folder=folder,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         return f"{folder / 'config.json'} does not tell its sizes as a Llama does ({error})"

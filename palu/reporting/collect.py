@@ -18,6 +18,7 @@ from palu.files import canonical_json, read_json
 from palu.reporting.axes import FORGET, Axes, axes_of
 from palu.reporting.index import Index, RunEntry
 from palu.reporting.items import ForgetItem, asked, items_of, questions
+from palu.span_tables import read_spans
 
 TRUTH_RATIO = "forget_truth_ratio"
 
@@ -255,8 +256,4 @@ def _plain(value: Any) -> str:
 
 def _spans(told: Index) -> dict[str, list[tuple[int, int]]]:
     """example_id -> what the display tagger marks."""
-    spans: dict[str, list[tuple[int, int]]] = {}
-    if told.display_tagger is not None:
-        for row in tables.rows(Path(told.spans[told.display_tagger]), "spans"):
-            spans.setdefault(row["example_id"], []).append((row["char_start"], row["char_end"]))
-    return spans
+    return {} if told.display_tagger is None else read_spans(Path(told.spans[told.display_tagger]))

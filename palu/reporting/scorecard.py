@@ -19,7 +19,7 @@ from palu.errors import UserError
 from palu.files import atomic, canonical_json, read_json
 from palu.reporting.inert import spreadsheet_safe, visible
 from palu.reporting.templates import render
-from palu.settings import Settings
+from palu.settings import Count, NonNegativeNumber, Number, PositiveCount, Settings
 
 UNITS = ("character", "word", "token", "span")
 MEASURES = ("precision", "recall", "f1")
@@ -63,6 +63,50 @@ class ScorecardIndex(_Told):
     study: str
     gold: str
     sets: list[SetEntry] = Field(min_length=1)
+
+
+class Facts(_Told):
+    """What `palu tag` counted."""
+
+    rows: Count
+    rows_without_span: Count
+    fallback_rows: Count
+    spans: Count
+    marked_characters: Count
+    characters: PositiveCount
+    seconds: NonNegativeNumber
+
+
+class Unit(_Told):
+    """The agreement in one unit; None where a divisor was 0, or the total is not known."""
+
+    precision: Number | None
+    recall: Number | None
+    f1: Number | None
+    gold: Count
+    total: Count | None
+
+
+class Mistake(_Told):
+    """A stretch that one side marks and the other does not, in its first place."""
+
+    count: Count
+    example_id: str
+    before: str
+    text: str
+    after: str
+
+
+class Scores(_Told):
+    """What `palu score-tags` found."""
+
+    rows: Count
+    rows_without_gold: Count
+    rows_without_gold_marked: Count
+    rows_without_prediction: Count
+    units: dict[str, Unit]
+    misses: list[Mistake] = Field(default_factory=list)
+    false_alarms: list[Mistake] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -134,22 +178,15 @@ def write_scorecard(index: Mapping[str, Any], out_folder: Path) -> None:
 
 
 def _read_set(entry: SetEntry) -> ScoredSet:
-    found = [
-        Scored(each, _read(each.facts, COVERAGE), _read(each.scores, (*COUNTS, "units"))) for each in entry.taggers
-    ]
+    found = [Scored(each, _read(Facts, each.facts), _read(Scores, each.scores)) for each in entry.taggers]
     found.sort(key=lambda scored: -(scored.measure("character", "f1") or 0))
     if not found and entry.skipped is None:
         raise UserError(f"scorecard: {entry.name}: has no tagger besides the gold one; allowed: one or more")
     return ScoredSet(entry, tuple(found))
 
 
-def _read(path: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
-    values = read_json(Path(path))
-    for key in keys:
-        if not isinstance(values, dict) or key not in values:
-            raise UserError(f"{path}: the key {key!r} is missing: make it anew")
-    found: Mapping[str, Any] = values
-    return found
+def _read(kind: type[Settings], path: str) -> Mapping[str, Any]:
+    return kind.parse(read_json(Path(path)), path).model_dump()
 
 
 def _page(told: ScorecardIndex, sets: list[ScoredSet]) -> str:

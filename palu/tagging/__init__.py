@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from palu.errors import UserError
 from palu.files import canonical_json, text_digest, write_json
-from palu.settings import unknown
+from palu.settings import check_known, unknown
 from palu.tagging.base import FALLBACK, Resources, Tagger, TaggerSettings, fallback_span
 from palu.tagging.merging import merge
 
@@ -66,8 +66,7 @@ class Coverage:
 
 def load(name: str, place: str = "tagger") -> Tagger:
     """The module of tagger `name`. Raises UserError naming the place and the known taggers."""
-    if name not in TAGGERS:
-        raise unknown("tagger", name, place, TAGGERS)
+    check_known("tagger", name, place, TAGGERS)
     return cast("Tagger", importlib.import_module(TAGGERS[name]))
 
 

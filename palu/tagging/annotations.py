@@ -23,6 +23,7 @@ from pydantic import Field
 
 from palu import jsonl
 from palu.errors import UserError
+from palu.jsonl import shown
 from palu.tagging.base import TaggerSettings
 
 if TYPE_CHECKING:
@@ -53,6 +54,13 @@ class Record:
     def get(self, key: str) -> Any:
         """A value by its key or its alias; None where there is neither."""
         return self.values.get(key, self.values.get(ALIASES.get(key, key)))
+
+    def text(self, key: str) -> str | None:
+        """The text under a key or its alias; None where there is neither."""
+        value = self.get(key)
+        if value is not None and not isinstance(value, str):
+            raise UserError(f"{self.place}: {key}: {shown(value)} is no text; allowed: text")
+        return value
 
     def required(self, key: str) -> Any:
         value = self.get(key)
@@ -111,10 +119,17 @@ def _from_table(
     from palu import tables
 
     part_of = {example["example_id"]: example["part"] for example in examples}
+    replies = {example["example_id"]: example["reply"] for example in examples}
     found: dict[str, list[dict[str, Any]]] = {}
     # Ids alone do not prove it: row 7 of another split has the same one
     for row in tables.rows(path, "spans", {"examples": examples_digest}):
         if row["example_id"] in part_of:
+            start, end, length = row["char_start"], row["char_end"], len(replies[row["example_id"]])
+            if not 0 <= start < end <= length:
+                raise UserError(
+                    f"{path}: example {row['example_id']!r}: span {start}..{end} lies outside its reply; "
+                    f"allowed: 0 <= start < end <= {length}"
+                )
             span = {key: row[key] for key in ("char_start", "char_end", "label", "score")}
             found.setdefault(row["example_id"], []).append(span)
     if not found:
@@ -149,13 +164,12 @@ def _records(path: Path) -> Iterator[Record]:
 
 
 def _parquet_records(path: Path) -> Iterable[Record]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    from palu import tables
+
+    with tables.damage_told(path, "not a readable Parquet file"):
         rows = pq.read_table(path).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
     return [Record(f"{path}: row {number}", values) for number, values in enumerate(rows, start=1)]
 
 
@@ -163,12 +177,12 @@ def _matching(
     record: Record, by_id: Mapping[str, Mapping[str, Any]], by_text: Mapping[tuple[str, str], list[str]]
 ) -> list[str]:
     """The ids of the examples that a record is about: none, one, or several of the same text."""
-    example_id = record.get("example_id")
+    example_id, reply = record.text("example_id"), record.text("reply")
     if example_id is None:
-        return by_text.get((record.required("prompt"), record.required("reply")), [])
+        record.required("prompt")
+        return by_text.get((record.text("prompt") or "", record.required("reply")), [])
     if example_id not in by_id:
         return []
-    reply = record.get("reply")
     if reply is not None and reply != by_id[example_id]["reply"]:
         raise UserError(f"{record.place}: its reply is not that of example {example_id!r}: offsets would be wrong")
     return [example_id]
@@ -177,19 +191,19 @@ def _matching(
 def _span_list(record: Record) -> list[Any]:
     items = record.required("spans")
     if not isinstance(items, list):
-        raise UserError(f"{record.place}: spans: {items!r} is not a list")
+        raise UserError(f"{record.place}: spans: {shown(items)} is not a list")
     return items
 
 
 def _span(record: Record, item: Any, reply: str | None) -> dict[str, Any]:
     """One span of a record, checked against the reply (None where a record without text matches no example)."""
     if not isinstance(item, dict):
-        raise UserError(f"{record.place}: the span {item!r} is not an object with start and end")
+        raise UserError(f"{record.place}: the span {shown(item)} is not an object with start and end")
     for key in ("start", "end"):
         if item.get(key) is None:
             raise UserError(f"{record.place}: the key {key!r} of a span is missing")
         if not isinstance(item[key], int) or isinstance(item[key], bool):
-            raise UserError(f"{record.place}: {key}: {item[key]!r} is not a whole number")
+            raise UserError(f"{record.place}: {key}: {shown(item[key])} is not a whole number")
     start, end = item["start"], item["end"]
     if not 0 <= start < end or (reply is not None and end > len(reply)):
         limit = f" <= {len(reply)}" if reply is not None else ""
@@ -199,4 +213,9 @@ def _span(record: Record, item: Any, reply: str | None) -> dict[str, Any]:
     text = item.get("text")
     if text is not None and reply is not None and text != reply[start:end]:
         raise UserError(f"{record.place}: span {start}..{end} says {text!r}, the reply has {reply[start:end]!r} there")
-    return {"char_start": start, "char_end": end, "label": item.get("label") or UNLABELLED, "score": item.get("score")}
+    label, score = item.get("label") or UNLABELLED, item.get("score")
+    if not isinstance(label, str):
+        raise UserError(f"{record.place}: label: {shown(label)} is no text; allowed: text")
+    if score is not None and (isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) < 1e38):
+        raise UserError(f"{record.place}: score: {shown(score)} is no finite number; allowed: one, or null")
+    return {"char_start": start, "char_end": end, "label": label, "score": score}

@@ -10,7 +10,7 @@ from typing import Any
 from palu import tagging
 from palu.errors import UserError
 from palu.files import canonical_json, text_digest
-from palu.settings import unknown
+from palu.settings import check_known, unknown
 from palu.tagging.base import MODEL_NEEDS, TaggerSettings
 from palu.tagging.combining import CombinationSettings
 
@@ -121,6 +121,5 @@ def choose_tagger(reads_spans: bool, label: Any, taggers: Mapping[str, TaggerPar
         return next(iter(taggers.values()))
     if label is None:
         raise UserError(f"{where}.tagger: is missing; allowed: {', '.join(taggers) or 'none, taggers is empty'}")
-    if label not in taggers:
-        raise unknown("tagger", label, f"{where}.tagger", taggers)
+    check_known("tagger", label, f"{where}.tagger", taggers)
     return taggers[label]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ import numpy as np
 
 from palu import tables
 from palu.errors import UserError
+from palu.span_tables import read_spans
 from palu.spans import Mask, Span, sensitive_tokens
 from palu.tagging.annotations import annotated
 from palu.tagging.base import Resources
@@ -92,6 +93,8 @@ def score_tags(
     marked = annotated(list(examples.values()), str(gold_path), Resources(digest))
     gold = _merged((name, span["char_start"], span["char_end"]) for name, own in marked.items() for span in own)
     rows = [examples[name] for name in marked]
+    for path, spans in ((predicted_path, predicted), (gold_path, gold)):
+        _check_inside(rows, spans, path)
     tokens = _token_offsets(rows, tokenizer) if tokenizer is not None else None
     return score(predicted, {name: gold.get(name, []) for name in marked}, rows, tokens)
 
@@ -140,8 +143,8 @@ def _without_text(
     units = {"character": Counts(), "span": Counts()}
     for name in names:
         own, true = predicted.get(name, []), gold.get(name, [])
-        length = max(end for _, end in (*own, *true))
-        units["character"] += replace(_agreement(_mask(length, own), _mask(length, true)), total=0)
+        marked = (sum(end - start for start, end in spans) for spans in (own, true))
+        units["character"] += Counts(_overlap(own, true), *marked)
         units["span"] += Counts(len(set(own) & set(true)), len(own), len(true))
     return _summary(predicted, gold, names, units)
 
@@ -160,8 +163,33 @@ def _summary(predicted: Spans, gold: Spans, names: Sequence[str], units: Mapping
 
 
 def _spans_of(path: Path, examples_digest: str) -> dict[str, list[Span]]:
-    found = tables.rows(path, "spans", {"examples": examples_digest})
-    return _merged((row["example_id"], row["char_start"], row["char_end"]) for row in found)
+    found = read_spans(path, {"examples": examples_digest})
+    return _merged((name, start, end) for name, own in found.items() for start, end in own)
+
+
+def _check_inside(rows: Sequence[Mapping[str, Any]], spans: Spans, path: Path) -> None:
+    """Raise UserError for a span that goes on behind the end of its reply."""
+    for row in rows:
+        length = len(row["reply"])
+        for start, end in spans.get(row["example_id"], ()):
+            if end > length:
+                raise UserError(
+                    f"{path}: example {row['example_id']!r}: span {start}..{end} lies outside its reply; "
+                    f"allowed: up to {length}"
+                )
+
+
+def _overlap(one: Sequence[Span], other: Sequence[Span]) -> int:
+    """How many characters two lists of merged spans have in common: in steps of spans, since without their replies
+    nothing bounds where they end."""
+    shared = i = j = 0
+    while i < len(one) and j < len(other):
+        shared += max(0, min(one[i][1], other[j][1]) - max(one[i][0], other[j][0]))
+        if one[i][1] < other[j][1]:
+            i += 1
+        else:
+            j += 1
+    return shared
 
 
 def _merged(spans: Iterator[tuple[str, int, int]]) -> dict[str, list[Span]]:

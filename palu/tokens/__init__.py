@@ -1,8 +1,9 @@
 """From characters to token roles, and from rows of tokens to batches. The only room that knows both."""
 
+from palu.span_tables import read_spans
 from palu.tokens.batches import Batch, Bins, Replies, collate, length_buckets, with_every_position
 from palu.tokens.pieces import cut, grouped
-from palu.tokens.rows import SpanCounts, TokenRow, count_spans, encode, encode_whole, read_spans
+from palu.tokens.rows import SpanCounts, TokenRow, count_spans, encode, encode_whole
 
 __all__ = [
     "Batch",

@@ -12,14 +12,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerFast
 
-from palu import tables
 from palu.errors import UserError
 from palu.models import RenderedPrompt, TemplateSettings, check_offsets, render_prompt
 from palu.roles import COMMON, END, PROMPT, SENSITIVE
@@ -103,16 +101,6 @@ def count_spans(rows: Sequence[TokenRow]) -> SpanCounts:
     )
 
 
-def read_spans(path: Path, expected: Mapping[str, str] | None = None) -> dict[str, list[Span]]:
-    """A spans table as example_id -> [(char_start, char_end), ...]; `expected` is provenance to check."""
-    spans: dict[str, list[Span]] = {}
-    for batch in tables.iterate(path, "spans", expected):
-        columns = (batch.column(name).to_pylist() for name in ("example_id", "char_start", "char_end"))
-        for example_id, start, end in zip(*columns, strict=True):
-            spans.setdefault(example_id, []).append((start, end))
-    return spans
-
-
 def encode(
     examples: Sequence[Mapping[str, Any]],
     tokenizer: PreTrainedTokenizerFast,
@@ -143,8 +131,8 @@ def encode_whole(
     prompt is cut off at `max_length` tokens; one without, a document, is left whole, however long. One end token
     follows where it fits. The rows are made as they are asked for.
     spans: example_id -> half-open (start, end) in code points of the reply; none = nothing is sensitive.
-    Raises UserError, naming the example, for a span outside its reply, an empty reply, and a prompt that leaves the
-    reply no room; and for a tokenizer without offsets.
+    Raises UserError, naming the example, for a span outside its reply, an empty reply, a text with half of a surrogate
+    pair, and a prompt that leaves the reply no room; and for a tokenizer without offsets.
     """
     check_offsets(tokenizer, "tokenizer")
     spans = spans or {}
@@ -154,10 +142,21 @@ def encode_whole(
             for example in chunk
         ]
         texts = [prompt.text + example["reply"] for prompt, example in zip(prompts, chunk, strict=True)]
+        _check_characters(chunk, texts)
         for example, prompt, tokens in zip(chunk, prompts, _tokenise(texts, prompts, tokenizer), strict=True):
             own_spans = _checked_spans(example, spans.get(example["example_id"], ()))
             limit = max_length if example["prompt"] else sys.maxsize
             yield _row(example, len(prompt.text), tokens, own_spans, tokenizer.eos_token_id, limit)
+
+
+def _check_characters(examples: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> None:
+    for example, text in zip(examples, texts, strict=True):
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UserError(
+                f"example {example['example_id']!r}: its text has half of a surrogate pair; allowed: whole characters"
+            ) from None
 
 
 def _chunks(examples: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:

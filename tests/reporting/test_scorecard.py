@@ -116,7 +116,7 @@ def test_the_same_index_gives_the_same_bytes(card, tmp_path):
 
 def test_a_missing_file_a_missing_key_and_no_tagger_are_one_line(card, tmp_path):
     write_json(tmp_path / "better.json", {"rows": 1})
-    with pytest.raises(UserError, match=r"better\.json: the key 'rows_without_gold' is missing: make it anew"):
+    with pytest.raises(UserError, match=r"better\.json: rows_without_gold: is missing"):
         write_scorecard(card, tmp_path / "out")
     (tmp_path / "better.json").unlink()
     with pytest.raises(UserError, match=r"better\.json: no such file"):

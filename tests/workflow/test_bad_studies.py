@@ -1,6 +1,7 @@
 """A bad study stops before any job, with one line that a person can act on."""
 
 import pytest
+import yaml
 
 from tests.workflow.conftest import STUDY, Project
 
@@ -47,3 +48,11 @@ def test_the_plan_of_a_study_needs_nothing_but_its_file(empty):
         "describe_study": 1,
         "report_study": 1,
     }
+
+
+def test_a_key_that_stands_twice_is_one_line_and_starts_nothing(empty):
+    (empty.folder / "twice.yaml").write_text(f"{yaml.safe_dump(STUDY)}\nseeds: [1]\nseeds: [2]\n")
+    done = empty.snakemake(STUDY, "--configfile", "twice.yaml")
+    assert done.returncode != 0
+    assert "twice.yaml: not valid YAML: the key 'seeds' stands twice" in done.stdout + done.stderr
+    assert not (empty.folder / "results").exists()

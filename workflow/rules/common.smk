@@ -16,7 +16,7 @@ from palu.errors import UserError
 from palu.files import canonical_json, file_digest, text_digest
 from palu.jsonl import check_file
 from palu.study import Study
-from palu import benchmarks, methods, tagging
+from palu import benchmarks, methods, plain, tagging
 from palu.evaluation import METRICS
 from palu.progress.logs import failure_report
 from palu.tagging.base import MODEL_NEEDS
@@ -33,6 +33,10 @@ os.environ.update(
 
 try:
     place = str(workflow.configfiles[-1]) if workflow.configfiles else "study"
+    # Snakemake takes the last of two equal keys in silence.
+    for path in workflow.configfiles:
+        if Path(path).suffix in {".yaml", ".yml"}:
+            plain.read(Path(path))
     study = Study.parse(config, place)
     for path in study.benchmark.settings.files:
         check_file(Path(path))
