@@ -1,6 +1,7 @@
 """The base of every settings class: frozen, no unknown keys, numbers that are numbers, errors in one line."""
 
 import difflib
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -8,6 +9,12 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from palu.errors import UserError
+from palu.inert import hidden_character
+
+# A few lines of YAML whose aliases name each other stand for more values than memory holds.
+MOST_VALUES, DEEPEST = 100_000, 32
+# As much of a wrong value as an error shows.
+SHOWN_CHARACTERS = 200
 
 # YAML 1.1, which Snakemake reads, takes 1e-5 for text because it has no dot: a number all the same.
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
@@ -38,11 +45,43 @@ class Settings(BaseModel):
         Raises UserError in one line that names the key, the value and what is allowed.
         """
         if not isinstance(values, Mapping):
-            raise UserError(f"{place}: {values!r} is not a mapping of keys to values")
+            raise UserError(f"{place}: {_shown(values)} is not a mapping of keys to values")
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise UserError(describe(error, cls, place)) from None
+
+
+def check_plain(values: Any, place: str) -> None:
+    """Raise UserError for more plain values than a study has, and for a text that acts on a terminal or hides part of
+    itself: control characters but tab and line end, direction overrides, halves of surrogate pairs.
+
+    A value counts as often as aliases repeat it.
+    """
+    pending: list[tuple[Any, tuple[str, ...]]] = [(values, ())]
+    for count in itertools.count(1):
+        if not pending:
+            return
+        value, keys = pending.pop()
+        if count > MOST_VALUES or len(keys) > DEEPEST:
+            raise UserError(
+                f"{place}: holds more values than can be meant; allowed: {MOST_VALUES}, aliases written out, and a "
+                f"depth of {DEEPEST}"
+            )
+        if isinstance(value, str) and (found := hidden_character(value)) is not None:
+            spot = f"{place}: {'.'.join(keys)}" if keys else place
+            raise UserError(f"{spot}: {_shown(value)} holds the character {found!a}; allowed: characters that show")
+        if isinstance(value, Mapping):
+            pending += [(key, keys) for key in value]
+            pending += [(part, (*keys, str(key))) for key, part in value.items()]
+        elif isinstance(value, list | tuple):
+            pending += [(part, (*keys, str(index))) for index, part in enumerate(value)]
+
+
+def _shown(value: object) -> str:
+    """A value for an error, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def unknown(kind: str, value: object, place: str, allowed: Any) -> UserError:
@@ -50,7 +89,7 @@ def unknown(kind: str, value: object, place: str, allowed: Any) -> UserError:
     names = sorted(str(name) for name in allowed)
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return UserError(f"{place}: unknown {kind} {value!r}{hint}; allowed: {', '.join(names)}")
+    return UserError(f"{place}: unknown {kind} {_shown(value)}{hint}; allowed: {', '.join(names)}")
 
 
 def describe(error: ValidationError, cls: type[BaseModel], place: str) -> str:
@@ -68,7 +107,7 @@ def describe(error: ValidationError, cls: type[BaseModel], place: str) -> str:
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if isinstance(value, str) and first["type"] in {"float_type", "int_type", "bool_type"}:
         message = f"{message}, not text: write it without quotes"
-    return f"{spot}: {value!r} {message[0].lower()}{message[1:]}"
+    return f"{spot}: {_shown(value)} {message[0].lower()}{message[1:]}"
 
 
 def _is_type_tag(part: object) -> bool:

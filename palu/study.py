@@ -5,6 +5,7 @@ section's settings and defaults stand in the room that uses them.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,14 +23,17 @@ from palu.files import canonical_json, text_digest
 from palu.methods.base import MethodSettings
 from palu.models import ModelSettings, model_key
 from palu.reference.settings import ReferenceSettings
-from palu.settings import Count, PositiveCount, Settings, unknown
+from palu.settings import Count, PositiveCount, Settings, check_plain, unknown
 from palu.tagging.parts import TaggerPart, check_models, choose_tagger, parse_taggers
 from palu.tagging.settings import TaggingSettings
 from palu.training.settings import FinetuneSettings, MachineSettings, TrainingSettings
 
 # Names become folders: no separator, no leading dot, nothing that a shell or a browser would read.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
+LONGEST_NAME = 100
+# More than these are no grid that anybody means, and would not be counted to their end.
+MOST_RUNS = 10_000
+Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$", max_length=LONGEST_NAME)]
 
 DEFAULT_STUDY = Path("config/demo.yaml")
 
@@ -117,6 +121,7 @@ class Study:
 
         Raises UserError in one line: the key, its place, the value and what is allowed.
         """
+        check_plain(values, place)
         sections = Sections.parse(values, place)
         named = {_named(label, f"{place}: taggers"): raw for label, raw in sections.taggers.items()}
         taggers = parse_taggers(named, f"{place}: taggers")
@@ -204,8 +209,11 @@ class Study:
 
 
 def _named(label: str, place: str) -> str:
-    if not NAME.fullmatch(label):
-        raise UserError(f"{place}: the name {label!r} cannot be a folder; allowed: letters, digits, '_', '.', '-'")
+    if not NAME.fullmatch(label) or len(label) > LONGEST_NAME:
+        raise UserError(
+            f"{place}: the name {label[:LONGEST_NAME]!r} cannot be a folder; allowed: letters, digits, '_', '.', '-', "
+            f"up to {LONGEST_NAME} of them"
+        )
     return label
 
 
@@ -241,6 +249,9 @@ def _expand(
     for key, choices in lists.items():
         if not choices:
             raise UserError(f"{where}.{key}: [] has no value to try; allowed: a value or a list of values")
+    count = math.prod(map(len, lists.values())) * len(seeds)
+    if count > MOST_RUNS:
+        raise UserError(f"{where}: its lists and the seeds make {count} runs; allowed: up to {MOST_RUNS}")
     for combination in itertools.product(*lists.values()):
         varied = dict(zip(lists, combination, strict=True))
         chosen = values | varied

@@ -208,7 +208,7 @@ def _open(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path, pre_buffer=False)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file (truncated?): {str(error).splitlines()[0]}") from None
 
 
@@ -227,8 +227,8 @@ def _checked(path: Path, name: str, expected: Mapping[str, str]) -> pq.ParquetFi
     if facts.get("table") != name:
         raise UserError(f"{path}: holds {facts.get('table', 'no table of ours')!r}, expected the table {name!r}")
     version = str(SCHEMA_VERSIONS[name])
-    if facts["version"] != version:
-        raise UserError(f"{path}: table {name!r} has schema version {facts['version']}, this program reads {version}")
+    if (theirs := facts.get("version")) != version:
+        raise UserError(f"{path}: table {name!r} has schema version {theirs}, this program reads {version}")
     if name in FIXED_SCHEMAS and not parquet.schema_arrow.equals(FIXED_SCHEMAS[name]):
         raise UserError(f"{path}: the columns of table {name!r} are not those of schema version {version}")
     for key, value in expected.items():

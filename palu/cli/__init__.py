@@ -10,6 +10,7 @@ from palu.cli.gpus import gpus_of
 from palu.cli.parser import parser
 from palu.devices import leased
 from palu.errors import UserError
+from palu.inert import one_line
 from palu.progress.logs import mark_running
 
 __all__ = ["main", "parser"]
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with leased(gpus_of(options)):
             status = options.stage(options)
     except UserError as error:
-        print(f"palu: error: {error}", file=sys.stderr)
+        print(f"palu: error: {one_line(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("palu: interrupted", file=sys.stderr)

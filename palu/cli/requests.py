@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from palu.cli.values import assignments, read_mapping
+from palu.inert import visible
 
 
 def init(options: argparse.Namespace) -> None:
@@ -20,7 +21,7 @@ def check(options: argparse.Namespace) -> None:
     for key, value in assignments(options.set).items():
         values = _laid_over(values, key.split("."), value)
     found = run(values, str(options.study))
-    print(found.told(), end="")
+    print(visible(found.told()), end="")
     if found.problems:
         raise SystemExit(1)
 

@@ -30,7 +30,7 @@ def read_mapping(text: str | None, place: str) -> dict[str, Any]:
         raise UserError(f"{place}: {text}: no such file; allowed: a file, or a mapping such as '{{key: value}}'")
     try:
         values = yaml.safe_load(Path(text).read_text(encoding="utf-8") if is_path else text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{place}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, Mapping):
         raise UserError(f"{place}: {values!r} is not a mapping of keys to values")
@@ -46,6 +46,6 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"--set: {pair!r} has no key or no '='; allowed: key=value")
         try:
             values[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise UserError(f"--set: {pair!r}: the value is not valid YAML") from None
     return values

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from palu import jsonl
+from palu import jsonl, parquet
 from palu.errors import UserError
 from palu.tagging.base import TaggerSettings
 
@@ -149,14 +149,7 @@ def _records(path: Path) -> Iterator[Record]:
 
 
 def _parquet_records(path: Path) -> Iterable[Record]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
-    return [Record(f"{path}: row {number}", values) for number, values in enumerate(rows, start=1)]
+    return [Record(f"{path}: row {number}", values) for number, values in enumerate(parquet.rows(path), start=1)]
 
 
 def _matching(

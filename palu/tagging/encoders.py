@@ -76,7 +76,7 @@ class Encoder:
         """
         from palu import models
         from palu.models.encoders import load_encoder
-        from palu.models.storage import first_line
+        from palu.models.foreign import first_line
 
         place = f"{name}: {settings.checkpoint}"
         self.model: Any
