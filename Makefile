@@ -2,8 +2,9 @@
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
+AUDIT := .audit
 
-.PHONY: setup demo test test-slow lint check clean
+.PHONY: setup demo test test-slow lint check audit licences clean
 
 setup: .venv/.installed
 
@@ -33,5 +34,16 @@ lint: setup
 
 check: lint test
 
+# Known vulnerabilities of the pinned versions, asked of the network (SECURITY.md), by a tool in a folder of its own.
+audit: setup
+	$(BIN)/python -m pip check
+	test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip install --quiet pip-audit==2.10.1; }
+	rm -f $(AUDIT)/report.json
+	-$(AUDIT)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off --timeout 5 --format json --output $(AUDIT)/report.json 2> $(AUDIT)/log
+	$(BIN)/python -m tests.security.audit $(AUDIT)/report.json
+
+licences: setup
+	$(BIN)/python -m tests.security.licences
+
 clean:
-	rm -rf results logs data/demo data/tofu .snakemake
+	rm -rf results logs data/demo data/tofu .snakemake $(AUDIT)

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from palu.errors import UserError
+from palu.inert import hidden_character
 
 # Far beyond any study, and few enough to print: YAML's aliases let a short file stand for more values than memory has.
 MOST_VALUES = 1_000_000
@@ -86,7 +87,8 @@ def check(value: Any, place: str) -> None:
     """Raise UserError, naming the key, unless `value` and all in it is plain.
 
     Also refused: more than `MOST_VALUES` values, an alias counted each time that it stands for something; more than
-    `DEEPEST` levels, so that a list may not hold itself; NUL and half of a surrogate pair in a text.
+    `DEEPEST` levels, so that a list may not hold itself; in a text, what acts on a terminal or hides a part of it:
+    control characters but tab and line end, direction overrides, halves of surrogate pairs.
     """
     count = 0
     pending: list[tuple[Any, tuple[str, ...]]] = [(value, ())]
@@ -120,10 +122,8 @@ def spot(place: str, keys: tuple[str, ...]) -> str:
 def _check_scalar(value: Any, place: str, keys: tuple[str, ...]) -> None:
     complaint = None
     if isinstance(value, str):
-        if "\0" in value:
-            complaint = f"{value!r} holds NUL; allowed: text without it"
-        elif any("\ud800" <= each <= "\udfff" for each in value):
-            complaint = f"{value!r} holds half of a surrogate pair; allowed: whole characters"
+        if (found := hidden_character(value)) is not None:
+            complaint = f"{value!r} holds the character {found!a}; allowed: characters that show"
     elif isinstance(value, float):
         if not math.isfinite(value):
             complaint = f"{value} is not finite; allowed: finite numbers"

@@ -30,10 +30,10 @@ from palu.training.settings import FinetuneSettings, MachineSettings, TrainingSe
 
 # Names become folders: no separator, no leading dot, nothing that a shell or a browser would read.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
-
+LONGEST_NAME = 100
 # Of one entry of `methods`: a slip in a grid is told before the machine counts to its end.
 MOST_RUNS = 10_000
+Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$", max_length=LONGEST_NAME)]
 
 DEFAULT_STUDY = Path("config/demo.yaml")
 
@@ -209,8 +209,11 @@ class Study:
 
 
 def _named(label: str, place: str) -> str:
-    if not NAME.fullmatch(label):
-        raise UserError(f"{place}: the name {label!r} cannot be a folder; allowed: letters, digits, '_', '.', '-'")
+    if not NAME.fullmatch(label) or len(label) > LONGEST_NAME:
+        raise UserError(
+            f"{place}: the name {label[:LONGEST_NAME]!r} cannot be a folder; allowed: letters, digits, '_', '.', '-', "
+            f"up to {LONGEST_NAME} of them"
+        )
     return label
 
 

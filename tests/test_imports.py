@@ -26,6 +26,8 @@ LEAVES = {
     "limits",
     "plain",
     "span_tables",
+    "parquet",
+    "inert",
 }
 SETTINGS = {"benchmarks", "tagging", "methods", "evaluation", "training", "models", "reference"}
 

@@ -266,7 +266,7 @@ def unknown_kind(folder):
         (no_weights, "a model folder without weights: no *.safetensors"),
         (pickled_weights, "pytorch_model.bin is a pickle, which is never read"),
         (no_config, "config.json is missing"),
-        (cut_weights, "cannot be loaded"),
+        (cut_weights, "damaged weights"),
         (lacking_weights, "the weights hold no 'model.layers.1.mlp.up_proj.weight'"),
         (other_shapes, "hold no 'model.layers.0.mlp.down_proj.weight' of the shape that config.json asks for (6 such"),
         (unknown_kind, "unheard-of"),

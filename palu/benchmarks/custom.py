@@ -91,7 +91,8 @@ class Settings(BenchmarkSettings):
 
     @property
     def split_name(self) -> str:
-        return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(self.forget).stem).strip("-") or "forget"
+        # cut: a longer name of a file would make one that no file system takes
+        return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(self.forget).stem)[:60].strip("-") or "forget"
 
     @property
     def has_retain_rows(self) -> bool:

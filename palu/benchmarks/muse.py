@@ -47,10 +47,10 @@ class Settings(BenchmarkSettings):
     verbmem_words: words of the prompts of verbmem, where they are made.
 
     The benchmark's own rows of verbmem and privleak_forget are about the passages of `raw`. With `passages`,
-    `passage_words` or another `forget`, they are made of the chosen passages instead, up to 100 of each, evenly spread. verbmem: the
-    prompt is a passage's first `verbmem_words` words, the reply the next 100 at most. privleak_forget: the passages;
-    privleak_holdout: texts of privleak/holdout, each cut to as many words as a passage has. Questions stay all that
-    the benchmark has."""
+    `passage_words` or another `forget`, they are made of the chosen passages instead, up to 100 of each, evenly
+    spread. verbmem: the prompt is a passage's first `verbmem_words` words, the reply the next 100 at most.
+    privleak_forget: the passages; privleak_holdout: texts of privleak/holdout, each cut to as many words as a passage
+    has. Questions stay all that the benchmark has."""
 
     prompt_template: ClassVar[str | None] = "raw"
     max_length: ClassVar[int] = 2048

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from palu import devices
+from palu.inert import visible
 
 
 def add_commands(group: Any) -> None:
@@ -43,7 +44,7 @@ def doctor(options: argparse.Namespace) -> int:
     from palu.doctor import examine
 
     report = examine(options.study)
-    print(report.as_json() if options.json else report.as_text())
+    print(report.as_json() if options.json else visible(report.as_text()))
     return 1 if report.is_lacking else 0
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from palu import plain
 from palu.cli.values import assignments
+from palu.inert import visible
 
 
 def init(options: argparse.Namespace) -> None:
@@ -21,7 +22,7 @@ def check(options: argparse.Namespace) -> None:
     for key, value in assignments(options.set).items():
         values = _laid_over(values, key.split("."), value)
     found = run(values, str(options.study))
-    print(found.told(), end="")
+    print(visible(found.told()), end="")
     if found.problems:
         raise SystemExit(1)
 

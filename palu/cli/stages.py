@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 from palu.cli.values import assignments, machine_values, merged, read_mapping
 from palu.errors import UserError
 from palu.evaluation.settings import EvaluationSettings, FluencySettings
+from palu.inert import visible
 from palu.models.settings import ModelSettings
 from palu.training.settings import FinetuneSettings, TrainingSettings
 
@@ -82,7 +83,7 @@ def score_tags(options: argparse.Namespace) -> None:
     if options.out:
         write_json(options.out, scores)
     else:
-        print(json.dumps(scores) if options.json else score_text(scores))
+        print(json.dumps(scores) if options.json else visible(score_text(scores)))
 
 
 def score_taggers(options: argparse.Namespace) -> None:
@@ -217,7 +218,7 @@ def score_logs(options: argparse.Namespace) -> None:
     from palu.evaluation.score import score_log
     from palu.evaluation.terminal import summary_text
 
-    print(summary_text(score_log(options.logs, options.out, options.retain_logs, options.retain_auc)))
+    print(visible(summary_text(score_log(options.logs, options.out, options.retain_logs, options.retain_auc))))
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -257,7 +258,7 @@ def evaluate(options: argparse.Namespace) -> None:
         spans_path=options.spans,
         reference_folder=options.reference_model,
     )
-    print(summary_text(scored))
+    print(visible(summary_text(scored)))
 
 
 def report(options: argparse.Namespace) -> None:

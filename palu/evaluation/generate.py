@@ -93,10 +93,17 @@ def _prompt_tokens(
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """The tokens that end a reply: the tokenizer's end token and those of the model's generation_config.json."""
+    """The tokens that end a reply: the tokenizer's end token and those of the model's generation_config.json.
+
+    Raises UserError where that names anything but tokens' numbers.
+    """
     own: Any = getattr(model.generation_config, "eos_token_id", None)
-    own_ids = [] if own is None else [own] if isinstance(own, int) else list(own)
-    return sorted({int(token) for token in (*own_ids, tokenizer.eos_token_id)})
+    own_ids = [] if own is None else own if isinstance(own, list) else [own]
+    for token in own_ids:
+        if not isinstance(token, int):
+            place = model.config.name_or_path or model.config.model_type
+            raise UserError(f"{place}: generation_config.json: eos_token_id: {token!r}; allowed: whole numbers")
+    return sorted({*own_ids, tokenizer.eos_token_id})
 
 
 def cache_rows(model: PreTrainedModel) -> int:

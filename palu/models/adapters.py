@@ -8,6 +8,7 @@ An adapter's folder holds, besides config.json and the tokenizer:
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,12 +19,15 @@ from palu.models.settings import LoraSettings
 from palu.settings import unknown
 
 if TYPE_CHECKING:
+    from peft import LoraConfig
     from torch import Tensor
     from transformers import PreTrainedModel
 
 WEIGHTS, CONFIG, BASE = "adapter_model.safetensors", "adapter_config.json", "adapter_base.json"
 # The facts of adapter_config.json that the adapted model does not depend on
 _VOLATILE = {"base_model_name_or_path", "revision", "peft_version"}
+# Those that `save_adapter` writes otherwise than a new configuration has them
+_FREE = {"inference_mode", "target_modules", "task_type", "auto_mapping"}
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,10 @@ class AdapterBase:
         if not path.is_file():
             raise UserError(f"{folder}: an adapter without {BASE}; allowed: an adapter of palu, or a full model")
         facts = read_json(path)
-        try:
-            return cls(**facts)
-        except TypeError:
-            raise UserError(f"{path}: damaged; allowed: the keys checkpoint, revision, fingerprint") from None
+        match facts:
+            case {"checkpoint": str(checkpoint), "revision": str() | None as revision, "fingerprint": str(digits)}:
+                return cls(checkpoint, revision, digits)
+        raise UserError(f"{path}: damaged; allowed: the keys checkpoint, revision, fingerprint")
 
 
 def is_adapter(folder: Path) -> bool:
@@ -126,28 +130,53 @@ def merge_into(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
     Raises UserError for an adapter of another kind, damaged weights, and weights that do not fit.
     """
-    from peft import LoraConfig, PeftModel, set_peft_model_state_dict
+    from peft import PeftModel, set_peft_model_state_dict
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    facts = read_json(folder / CONFIG)
-    if facts.get("peft_type") != "LORA":
-        raise UserError(f"{folder / CONFIG}: an adapter of type {facts.get('peft_type')!r}; allowed: LORA")
+    config = _config(folder / CONFIG)
     try:
         weights = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder / WEIGHTS}: damaged weights: {error}") from error
-    config = cast(LoraConfig, LoraConfig.from_pretrained(str(folder)))
-    config.inference_mode = True
+    ranks = {len(weight) for name, weight in weights.items() if ".lora_A." in name}
+    if ranks != {config.r}:
+        raise UserError(f"{folder / CONFIG}: r: {config.r}; allowed: that of the weights, {sorted(ranks)}")
     try:
         wrapped = PeftModel(model, config)
         report: Any = set_peft_model_state_dict(wrapped, weights)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, TypeError) as error:
         raise UserError(f"{folder}: the adapter does not fit its base: {' '.join(str(error).split())}") from error
     gaps = _gaps(report.missing_keys, report.unexpected_keys)
     if gaps:
         raise UserError(f"{folder}: the adapter does not fit its base: {gaps[0]!r} ({len(gaps)} such gaps)")
     return cast("PreTrainedModel", wrapped.merge_and_unload().eval())
+
+
+def _config(path: Path) -> LoraConfig:
+    """The settings of an adapter of ours: rank, alpha and layers by name.
+
+    What else the file asks for is refused: the library would read targets as a regular expression, other files as
+    start values, and more. Raises UserError naming the key.
+    """
+    from peft import LoraConfig
+
+    facts = read_json(path)
+    if not isinstance(facts, dict) or facts.get("peft_type") != "LORA":
+        kind = facts.get("peft_type") if isinstance(facts, dict) else None
+        raise UserError(f"{path}: an adapter of type {kind!r}; allowed: LORA")
+    rank, alpha, targets = (facts.get(key) for key in ("r", "lora_alpha", "target_modules"))
+    is_list = isinstance(targets, list) and all(isinstance(target, str) for target in targets)
+    if not isinstance(rank, int) or not isinstance(alpha, int | float) or not is_list or rank < 1:
+        raise UserError(f"{path}: allowed: a whole r, a number lora_alpha, and target_modules as a list of names")
+    # peft annotates an integer, and computes with any number
+    config = LoraConfig(r=rank, lora_alpha=cast(int, alpha), lora_dropout=0.0, target_modules=targets)
+    plain = json.loads(json.dumps(cast(Any, config).to_dict(), default=sorted))
+    for key, value in plain.items():
+        if key not in _VOLATILE | _FREE and facts.get(key, value) != value:
+            raise UserError(f"{path}: {key}: {facts[key]!r}; allowed: an adapter of palu, which has {value!r}")
+    config.inference_mode = True
+    return config
 
 
 def _gaps(missing: list[str], unexpected: list[str]) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from palu.errors import UserError
+from palu.errors import UserError, first_line
 from palu.models.adapters import is_adapter
-from palu.models.storage import base_folder, first_line, torch_dtype, weight_files
+from palu.models.foreign import skeleton
+from palu.models.storage import base_folder, torch_dtype, weight_files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,26 +99,18 @@ def head_weight(folder: Path, dtype: str = "float32") -> tuple[Tensor, Tensor | 
     A tied head is read as the embedding that it shares, an adapter's as that of its base, which it leaves alone.
     Raises UserError where `load_model` or `output_head` would.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     files = weight_files(folder)
     if is_adapter(folder):
         return head_weight(base_folder(folder), dtype)
-    try:
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: config.json cannot be read: {first_line(error)}") from error
-    check_head(config, str(folder))
-    # A skeleton without numbers tells the names of the head's parameters in any architecture
-    with torch.device("meta"):
-        skeleton = cast(Any, AutoModelForCausalLM).from_config(config)
-    head = skeleton.get_output_embeddings()
-    named = list(skeleton.named_parameters(remove_duplicate=False))
+    # A model without numbers tells the names of the head's parameters in any architecture
+    bare = cast(Any, skeleton(folder))
+    check_head(bare.config, str(folder))
+    head = bare.get_output_embeddings()
+    named = list(bare.named_parameters(remove_duplicate=False))
     weight_names = [name for name, parameter in named if parameter is head.weight]
     bias = getattr(head, "bias", None)
     bias_names = [name for name, parameter in named if bias is not None and parameter is bias]
-    prefix = skeleton.base_model_prefix + "."
+    prefix = bare.base_model_prefix + "."
     kind = torch_dtype(dtype)
     bare_names = [name.removeprefix(prefix) for name in weight_names]
     weight = _read_tensor(files, [*weight_names, *bare_names, *OLDER_HEAD_NAMES])

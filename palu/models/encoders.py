@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palu.errors import UserError
-from palu.models.storage import errors_only, first_line, model_folder, weight_files
+from palu.errors import UserError, first_line
+from palu.models.adapters import is_adapter
+from palu.models.foreign import check_numbers, skeleton
+from palu.models.storage import errors_only, model_folder, weight_files
 from palu.settings import unknown
 
 if TYPE_CHECKING:
@@ -29,11 +31,13 @@ def load_encoder(
     an unreadable tokenizer, weights that are no safetensors, and weights that lack what makes the model of this kind.
     """
     import transformers
-    from safetensors import SafetensorError
 
     folder = model_folder(folder_or_id, revision)
     place = place or str(folder)
     weight_files(folder)
+    if is_adapter(folder):
+        raise UserError(f"{place}: an adapter, whose base the library would load; allowed: a full {kind}")
+    skeleton(folder, KINDS[kind])
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             str(folder), trust_remote_code=False, local_files_only=True, truncation_side="right"
@@ -51,13 +55,14 @@ def load_encoder(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except Exception as error:
         raise UserError(f"{place}: cannot be loaded as a {kind}: {first_line(error)}") from error
     gaps = sorted((*report["missing_keys"], *(name for name, *_shapes in report["mismatched_keys"])))
     if gaps:
         raise UserError(
             f"{place}: no {kind}: its weights hold no {gaps[0]!r} of the right shape ({len(gaps)} such gaps)"
         )
+    check_numbers(model, place)
     return model.float().eval(), tokenizer
 
 

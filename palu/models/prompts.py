@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-from palu.errors import UserError
+from palu.errors import UserError, first_line
 from palu.models.settings import TemplateSettings
 from palu.settings import unknown
 
@@ -36,7 +36,7 @@ def render_prompt(
 ) -> RenderedPrompt:
     """The text before the reply. An empty prompt means a document: no template, nothing between bos and the text.
 
-    Raises UserError for an unknown template, and for `chat` with a tokenizer that has no chat template.
+    Raises UserError for an unknown template, and for `chat` with a tokenizer whose chat template is missing or fails.
     """
     if template not in TEMPLATES:
         raise unknown("template", template, "template", TEMPLATES)
@@ -52,5 +52,9 @@ def render_prompt(
     messages = [{"role": "system", "content": system_prompt}, {"role": "user", "content": prompt}]
     if not system_prompt:
         messages = messages[1:]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, date_string=date)
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, date_string=date)
+    except Exception as error:
+        # a template is a small program of the tokenizer's author, and fails as it likes
+        raise UserError(f"template 'chat': the tokenizer's chat template fails: {first_line(error)}") from error
     return RenderedPrompt(str(text), add_special_tokens=False)

@@ -80,7 +80,7 @@ class ModelSettings(TemplateSettings):
     tag or branch of each on the hub. max_length: tokens of a whole sequence.
     """
 
-    name: str = Field(default="model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(default="model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     checkpoint: str | None = Field(default=None, min_length=1)
     revision: str | None = Field(default=None, min_length=1)
     retain_checkpoint: str | None = Field(default=None, min_length=1)

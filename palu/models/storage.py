@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from palu.errors import UserError
+from palu.errors import UserError, first_line
 from palu.files import atomic, canonical_json, file_digest, read_json, text_digest, write_json
 from palu.hub import model_snapshot
 from palu.models.adapters import (
@@ -23,6 +23,7 @@ from palu.models.adapters import (
     merge_into,
     save_adapter,
 )
+from palu.models.foreign import check_folder, check_numbers, skeleton
 from palu.settings import unknown
 
 if TYPE_CHECKING:
@@ -65,14 +66,8 @@ def link_checkpoint(folder_or_id: str | Path, revision: str | None, target: Path
             write_json(temporary / SOURCE_FILE, found.record())
 
 
-def first_line(error: BaseException) -> str:
-    """A library's error as one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
 def weight_files(folder: Path) -> list[Path]:
-    """A model folder's safetensors. Raises UserError where it has none, or is no model folder."""
+    """A model folder's safetensors. Raises UserError where it has none, is no model folder, or names other files."""
     files = sorted(folder.glob("*.safetensors"))
     if not folder.is_dir():
         raise UserError(f"{folder}: no such model folder")
@@ -82,6 +77,7 @@ def weight_files(folder: Path) -> list[Path]:
         pickled = sorted(path.name for path in folder.glob("*.bin"))
         held = f"; {pickled[0]} is a pickle, which is never read" if pickled else ""
         raise UserError(f"{folder}: a model folder without weights: no *.safetensors{held}")
+    check_folder(folder)
     return files
 
 
@@ -107,10 +103,9 @@ def load_model(
     """A causal language model on the CPU, in evaluation mode (no dropout). dtype: float32 or bfloat16.
 
     The folder of an adapter gives its base with the adapter merged into the weights.
-    Raises UserError for a missing folder, missing or damaged weights, weights that do not fit the configuration, a
-    model that needs its repository's own code, and an adapter whose base moved or changed.
+    Raises UserError for a missing folder, missing or damaged weights, weights that do not fit the configuration or are
+    no numbers, a model that needs its repository's own code, and an adapter whose base moved or changed.
     """
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     folder = model_folder(folder_or_id, revision)
@@ -118,6 +113,7 @@ def load_model(
     if is_adapter(folder):
         return merge_into(load_model(base_folder(folder), dtype, attention=attention), folder)
     kind = torch_dtype(dtype)
+    skeleton(folder)
     try:
         with errors_only():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -130,7 +126,8 @@ def load_model(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, SafetensorError) as error:
+    except Exception as error:
+        # the folder may be anybody's, and the library has no one kind of error for what it does not expect
         raise UserError(f"{folder}: cannot be loaded as a causal language model: {first_line(error)}") from error
     model, report = loaded
     # transformers fills what is missing or of another shape with random numbers, and only warns
@@ -139,6 +136,7 @@ def load_model(
         raise UserError(
             f"{folder}: the weights hold no {gaps[0]!r} of the shape that config.json asks for ({len(gaps)} such gaps)"
         )
+    check_numbers(model, str(folder))
     return cast("PreTrainedModel", model.eval())
 
 

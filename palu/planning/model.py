@@ -8,8 +8,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from palu.errors import UserError, first_line
+from palu.errors import UserError
 from palu.files import read_json
+from palu.models.foreign import stored_shapes
 from palu.models.settings import Architecture, LoraSettings, ModelSettings
 from palu.models.storage import weight_files
 
@@ -100,15 +101,8 @@ def of_checkpoint(folder: Path) -> ModelFacts | str:
 
     Raises UserError for a folder that holds no model, and for damaged files.
     """
-    from safetensors import SafetensorError, safe_open
-
-    shapes: Shapes = {}
-    for path in weight_files(folder):
-        try:
-            with safe_open(path, framework="np") as stored:
-                shapes |= {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path}: damaged weights: {first_line(error)}") from None
+    weight_files(folder)
+    shapes = stored_shapes(folder)
     config = read_json(folder / "config.json")
     try:
         heads = int(config["num_attention_heads"])

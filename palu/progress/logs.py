@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from palu.inert import visible
+
 STDERR = 2
 # What is read of a log's end; a longer traceback is cut at its start
 TAIL_BYTES = 2**16
@@ -59,12 +61,13 @@ def _is_locked(path: Path) -> bool:
 
 
 def tail(path: Path) -> list[str]:
-    """The last lines of a log that are not empty; a bar that went back to its line's start counts by its states."""
+    """The last lines of a log that are not empty, with escape sequences as letters. A bar that went back to its line's
+    start counts by its states."""
     with path.open("rb") as handle:
         size = handle.seek(0, os.SEEK_END)
         handle.seek(max(0, size - TAIL_BYTES))
         text = handle.read().decode("utf-8", errors="replace")
-    return [line.rstrip() for line in re.split(r"[\r\n]", text) if line.strip()]
+    return [visible(line).rstrip() for line in re.split(r"[\r\n]", text) if line.strip()]
 
 
 def last_line(path: Path) -> str:

@@ -15,8 +15,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from palu.inert import visible
 from palu.reporting.collect import Arm, Study
-from palu.reporting.inert import visible
 from palu.reporting.quality import STATISTIC
 
 Dashes = Literal["-"] | tuple[int, tuple[float, ...]]

@@ -6,9 +6,9 @@ from typing import Any
 
 from palu import __version__
 from palu.files import canonical_json
+from palu.inert import spreadsheet_safe, visible
 from palu.reporting.cells import number_text, signed_text
 from palu.reporting.evidence import ROW_LIMIT, Change, Evidence, Row, all_items, rows
-from palu.reporting.inert import spreadsheet_safe, visible
 from palu.reporting.items import ForgetItem
 from palu.reporting.marking import COPIED_WORDS, marked_generation, marked_reply, secrets
 from palu.reporting.sections import GENERATION_CHARACTERS

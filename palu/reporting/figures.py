@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from palu.inert import visible
 from palu.reporting.collect import Arm, Study
 from palu.reporting.drawing import DASHES, INK, PALETTE, TITLES, Drawing, Look, legend, looks, render, say
-from palu.reporting.inert import visible
 from palu.reporting.plane import p_axis, plane
 from palu.reporting.quality import STATISTIC, Qualities
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from palu.reporting.inert import visible
+from palu.inert import visible
 from palu.reporting.initiating import ReplyTokens
 from palu.reporting.items import CONTINUED, ForgetItem
 

@@ -5,12 +5,12 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from palu.inert import visible
 from palu.ks import ks_p_value
 from palu.reporting.axes import UTILITY_SHARE
 from palu.reporting.cells import few, p_text
 from palu.reporting.collect import Evaluation, Study
 from palu.reporting.drawing import INK, LEGEND_LIMIT, PAPER, SOFT, TITLES, Drawing, legend, looks, render, say
-from palu.reporting.inert import visible
 from palu.reporting.quality import STATISTIC, Qualities, Quality
 
 

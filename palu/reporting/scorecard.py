@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field
 
 from palu.errors import UserError
 from palu.files import atomic, canonical_json, read_json
-from palu.reporting.inert import spreadsheet_safe, visible
+from palu.inert import spreadsheet_safe, visible
 from palu.reporting.templates import render
 from palu.settings import Count, NonNegativeNumber, Number, PositiveCount, Settings
 

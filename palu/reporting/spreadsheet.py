@@ -5,9 +5,9 @@ import io
 from typing import Any
 
 from palu.files import canonical_json
+from palu.inert import spreadsheet_safe
 from palu.reporting.choice import Selection
 from palu.reporting.collect import Arm, Evaluation, Run, Study
-from palu.reporting.inert import spreadsheet_safe
 from palu.reporting.quality import Qualities, quality
 
 HEAD = ("model", "method", "tagger", "seed", "varied", "recommended_on", "evaluation", "folder")

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from palu.reporting.inert import visible
+from palu.inert import visible
 
 
 def render(template: str, filters: dict[str, Callable[..., Any]], **values: Any) -> str:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from palu.inert import visible
 from palu.reporting.cells import Table
 from palu.reporting.choice import Selection
-from palu.reporting.inert import visible
 
 # Heading on the page -> heading in the terminal, in the order of the lines' columns.
 COLUMNS = {

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from palu import jsonl
+from palu import jsonl, parquet
 from palu.errors import UserError
 from palu.jsonl import shown
 from palu.tagging.base import TaggerSettings
@@ -164,13 +164,7 @@ def _records(path: Path) -> Iterator[Record]:
 
 
 def _parquet_records(path: Path) -> Iterable[Record]:
-    import pyarrow.parquet as pq
-
-    from palu import tables
-
-    with tables.damage_told(path, "not a readable Parquet file"):
-        rows = pq.read_table(path).to_pylist()
-    return [Record(f"{path}: row {number}", values) for number, values in enumerate(rows, start=1)]
+    return [Record(f"{path}: row {number}", values) for number, values in enumerate(parquet.rows(path), start=1)]
 
 
 def _matching(

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from palu.files import write_json
-from palu.reporting.inert import spreadsheet_safe, visible
+from palu.inert import spreadsheet_safe, visible
 from palu.reporting.items import ForgetItem
 from palu.reporting.marking import marked_generation, marked_reply, repeated, secrets
 from palu.reporting.page import write_report

@@ -119,7 +119,7 @@ def test_a_base_that_changed_is_one_line(base: Path, tmp_path: Path) -> None:
         (lambda folder: write_json(folder / "adapter_base.json", {"path": "x"}), "damaged; allowed: the keys check"),
         (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"x"), "damaged weights"),
         (lambda folder: change(folder, peft_type="IA3"), "an adapter of type 'IA3'; allowed: LORA"),
-        (lambda folder: change(folder, r=3), "the adapter does not fit its base"),
+        (lambda folder: change(folder, r=3), "r: 3; allowed: that of the weights"),
         (lambda folder: change(folder, target_modules=["q_proj"]), "the adapter does not fit its base"),
     ],
 )

@@ -14,6 +14,7 @@ from palu import devices
 from palu.digest import code_digest
 from palu.errors import UserError
 from palu.files import canonical_json, file_digest, text_digest
+from palu.inert import one_line
 from palu.jsonl import check_file
 from palu.study import Study
 from palu import benchmarks, methods, plain, tagging
@@ -38,6 +39,18 @@ try:
         if Path(path).suffix in {".yaml", ".yml"}:
             plain.read(Path(path))
     study = Study.parse(config, place)
+    settings = [
+        study.benchmark.settings,
+        *(each.settings for each in study.taggers.values()),
+    ]
+    for path in (
+        study.reference.refusals,
+        *(path for each in settings for path in each.files),
+    ):
+        if {"{", "}"} & set(path):
+            raise UserError(
+                f"{place}: the path {path!r} holds a brace, which is a wildcard to Snakemake; allowed: other names"
+            )
     for path in study.benchmark.settings.files:
         check_file(Path(path))
     # The rows that the scorecard of taggers is of: the study's own, and those that it goes on with.
@@ -48,7 +61,7 @@ try:
         for name in study.tagging.also
     }
 except UserError as error:
-    raise WorkflowError(str(error)) from None
+    raise WorkflowError(one_line(str(error))) from None
 
 SPLIT = f"results/{study.benchmark.name}/{study.benchmark.key}"
 MODEL = f"{SPLIT}/{study.model_key}"

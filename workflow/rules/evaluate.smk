@@ -17,8 +17,8 @@ rule infer_model:
     resources:
         gpu_job=1,
     params:
-        model=canonical_json(study.model.model_dump(mode="json")),
-        settings=canonical_json(study.evaluation.model_part),
+        model=lambda wildcards: canonical_json(study.model.model_dump(mode="json")),
+        settings=lambda wildcards: canonical_json(study.evaluation.model_part),
         code=code_digest("palu.evaluation.infer"),
     message:
         "Run the evaluation's model part on {wildcards.folder}"
@@ -41,7 +41,9 @@ rule classify_generations:
     resources:
         gpu_job=1,
     params:
-        settings=canonical_json(study.evaluation.fluency.model_dump(mode="json")),
+        settings=lambda wildcards: canonical_json(
+            study.evaluation.fluency.model_dump(mode="json")
+        ),
         code=code_digest("palu.evaluation.classify"),
     message:
         "Classify what {wildcards.folder} writes"
@@ -71,7 +73,9 @@ rule score_model:
     conda:
         "../envs/palu.yaml"
     params:
-        settings=canonical_json(study.evaluation.model_dump(mode="json")),
+        settings=lambda wildcards: canonical_json(
+            study.evaluation.model_dump(mode="json")
+        ),
         spans=lambda wildcards, input: optional("--spans", input.spans),
         fluency=lambda wildcards, input: optional("--fluency", input.fluency),
         retain=lambda wildcards, input: optional("--retain-scores", input.retain),

@@ -7,8 +7,8 @@ rule describe_study:
     log:
         "logs/{study}/describe.log",
     params:
-        index=canonical_json(report_index()),
-        study=study_text(),
+        index=lambda wildcards: canonical_json(report_index()),
+        study=lambda wildcards: study_text(),
     message:
         "Describe the study {wildcards.study}"
     run:

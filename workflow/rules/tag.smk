@@ -100,7 +100,7 @@ rule describe_taggers:
     log:
         "logs/{study}/describe_taggers.log",
     params:
-        index=canonical_json(scorecard_index()),
+        index=lambda wildcards: canonical_json(scorecard_index()),
     message:
         "Describe the taggers of {wildcards.study}"
     run:

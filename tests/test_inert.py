@@ -1,6 +1,6 @@
 import pytest
 
-from palu.reporting.inert import spreadsheet_safe, visible
+from palu.inert import spreadsheet_safe, visible
 
 
 def test_controls_overrides_and_surrogates_become_symbols_of_the_same_length():

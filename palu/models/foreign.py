@@ -1,0 +1,116 @@
+"""What is looked at in a model folder before a library reads it: the folder may be anybody's.
+
+A configuration of a few bytes can ask for more memory than a machine has, and an index of weights can name any file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from palu.errors import UserError, first_line
+from palu.files import read_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Numbers that a model may have beside its weights, such as tables of positions, and the share of numbers that it may
+# have more than its files: tied weights are stored once.
+SPARE_NUMBERS, SPARE_SHARE = 2**24, 2
+# Labels, experts and the like: each costs memory before there is any weight of it.
+MOST_COUNTED = 2**16
+
+
+def check_folder(folder: Path) -> None:
+    """Raise UserError for an entry that is neither a file nor a folder, and for an index of weights that names
+    anything but a safetensors file of the folder. Links are followed: the hub's cache is made of them."""
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() and not path.is_dir():
+            raise UserError(f"{path}: is no file; allowed: files, and links to them")
+    for path in sorted(folder.glob("*.index.json")):
+        index = read_json(path)
+        names = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(names, dict):
+            raise UserError(f"{path}: has no object under the key 'weight_map'")
+        for name in names.values():
+            if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+                raise UserError(f"{path}: weight_map: {name!r}; allowed: a safetensors file of this folder")
+
+
+def skeleton(folder: Path, loader: str = "AutoModelForCausalLM") -> PreTrainedModel:
+    """The model of a folder's config.json without its numbers, on the device `meta`.
+
+    loader: the class of transformers. Raises UserError for a configuration that the library refuses, and for one
+    that asks for more numbers than the folder's weights have.
+    """
+    import torch
+    import transformers
+
+    config_path = folder / "config.json"
+    stored = stored_shapes(folder)
+    facts = read_json(config_path)
+    _check_counts(facts, config_path, len(stored))
+    try:
+        config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            model = getattr(transformers, loader).from_config(config, trust_remote_code=False)
+    except Exception as error:
+        # whatever the library makes of a configuration that fits no model
+        raise UserError(f"{config_path}: describes no model that can be had: {first_line(error)}") from error
+    asked = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    held = sum(prod(shape) for shape in stored.values())
+    if asked > SPARE_SHARE * held + SPARE_NUMBERS:
+        raise UserError(f"{config_path}: asks for {asked} numbers; allowed: what the weights hold, {held}")
+    return cast("PreTrainedModel", model)
+
+
+def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor in the folder's safetensors, from their headers."""
+    from safetensors import SafetensorError, safe_open
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="np") as stored:
+                shapes |= {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path}: damaged weights: {first_line(error)}") from None
+    return shapes
+
+
+def check_numbers(model: PreTrainedModel, place: str) -> None:
+    """Raise UserError for a weight that is not a number, or infinite: it would make every result so, far from here."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # both ends are NaN where any number is; `isfinite` of all would take a second tensor, and far longer
+            if parameter.numel() and not all(torch.isfinite(end) for end in parameter.aminmax()):
+                raise UserError(f"{place}: the weights {name!r} hold NaN or infinity; allowed: numbers")
+
+
+def _check_counts(facts: Any, path: Path, tensors: int) -> None:
+    """Raise UserError for layers that have no tensor, and for other things without number."""
+    if not isinstance(facts, dict):
+        raise UserError(f"{path}: is not an object with keys")
+    for key, value in _numbers(facts):
+        limit = tensors if "layer" in key else MOST_COUNTED
+        if value > limit:
+            raise UserError(f"{path}: {key}: {value}; allowed: up to {limit}")
+
+
+def _numbers(facts: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """The keys that count something, with their numbers, however deep."""
+    pending: list[Any] = [facts]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            for key, part in value.items():
+                if isinstance(part, dict | list):
+                    pending.append(part)
+                elif isinstance(part, int) and ("num_" in key or key.endswith(("layers", "layer", "experts"))):
+                    yield key, part
+        elif isinstance(value, list):
+            pending += value
