@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from palu.errors import UserError
 from palu.files import atomic, file_digest
+from palu.parquet import damage_told, open_checked, stated
 
 # Raise a table's version whenever its columns or their meaning change.
 SCHEMA_VERSIONS = {
@@ -175,7 +176,7 @@ def writer(
     schema = schema if schema is not None else FIXED_SCHEMAS[name]
     facts = {"palu.table": name, "palu.version": str(SCHEMA_VERSIONS[name])}
     facts |= metadata(provenance)
-    layout = STATES_LAYOUT if "hidden" in schema.names else {}
+    layout = {"write_page_checksum": True} | (STATES_LAYOUT if "hidden" in schema.names else {})
     with (
         atomic(path) as temporary,
         pq.ParquetWriter(temporary, schema.with_metadata(facts), compression="zstd", **layout) as parquet,
@@ -202,33 +203,21 @@ def write(
         parquet.write_table(table.cast(schema).replace_schema_metadata(parquet.schema.metadata))
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    try:
-        # read ahead, a table that is streamed would be in memory as a whole before its end
-        return pq.ParquetFile(path, pre_buffer=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file (truncated?): {str(error).splitlines()[0]}") from None
-
-
 def provenance(path: Path) -> dict[str, str]:
     """What the writer of a table stated about it: `table`, `version` and the writer's own keys."""
-    # not the schema's own, which lack what a writer added before it was closed
-    stated = _open(path).metadata.metadata or {}
-    return {
-        key.decode().removeprefix("palu."): value.decode() for key, value in stated.items() if key.startswith(b"palu.")
-    }
+    return stated(open_checked(path))
 
 
 def _checked(path: Path, name: str, expected: Mapping[str, str]) -> pq.ParquetFile:
-    parquet = _open(path)
-    facts = provenance(path)
+    parquet = open_checked(path)
+    facts = stated(parquet)
     if facts.get("table") != name:
         raise UserError(f"{path}: holds {facts.get('table', 'no table of ours')!r}, expected the table {name!r}")
     version = str(SCHEMA_VERSIONS[name])
-    if facts["version"] != version:
-        raise UserError(f"{path}: table {name!r} has schema version {facts['version']}, this program reads {version}")
+    if facts.get("version") != version:
+        raise UserError(
+            f"{path}: table {name!r} has schema version {facts.get('version')}, this program reads {version}"
+        )
     if name in FIXED_SCHEMAS and not parquet.schema_arrow.equals(FIXED_SCHEMAS[name]):
         raise UserError(f"{path}: the columns of table {name!r} are not those of schema version {version}")
     for key, value in expected.items():
@@ -239,17 +228,14 @@ def _checked(path: Path, name: str, expected: Mapping[str, str]) -> pq.ParquetFi
 
 def check(path: Path, name: str, expected: Mapping[str, str] | None = None) -> dict[str, str]:
     """The provenance of a table, after the checks of `read`; its rows are not read."""
-    _checked(path, name, expected or {})
-    return provenance(path)
+    return stated(_checked(path, name, expected or {}))
 
 
 def read(path: Path, name: str, expected: Mapping[str, str] | None = None) -> pa.Table:
     """Read a whole table after checking its name, schema version, columns and the `expected` provenance."""
     parquet = _checked(path, name, expected or {})
-    try:
+    with damage_told(path):
         return parquet.read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: a damaged Parquet file: {str(error).splitlines()[0]}") from None
 
 
 def iterate(
@@ -257,10 +243,8 @@ def iterate(
 ) -> Iterator[pa.RecordBatch]:
     """Stream a table in record batches, with the checks of `read`."""
     parquet = _checked(path, name, expected or {})
-    try:
+    with damage_told(path):
         yield from parquet.iter_batches(batch_size=batch_rows)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: a damaged Parquet file: {str(error).splitlines()[0]}") from None
 
 
 def rows(path: Path, name: str, expected: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
@@ -296,5 +280,10 @@ def answered_id(alternate: str) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """16 hexadecimal digits that change when the file does: what another table's provenance refers to."""
+    """16 hexadecimal digits that change when the file does: what another table's provenance refers to.
+
+    Raises UserError for a file that is not there.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
     return file_digest(path)

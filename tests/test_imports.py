@@ -11,7 +11,20 @@ import pytest
 import palu
 
 PACKAGE = Path(palu.__file__).parent
-LEAVES = {"errors", "files", "settings", "roles", "spans", "tables", "ks", "hub", "jsonl", "progress", "devices"}
+LEAVES = {
+    "errors",
+    "files",
+    "settings",
+    "roles",
+    "spans",
+    "parquet",
+    "tables",
+    "ks",
+    "hub",
+    "jsonl",
+    "progress",
+    "devices",
+}
 SETTINGS = {"benchmarks", "tagging", "methods", "evaluation", "training", "models", "reference"}
 
 # Room -> the rooms it may import, besides itself and the leaves.
@@ -49,6 +62,7 @@ ALLOWED = {
 FORBIDDEN_LIBRARIES = {
     "study": {"torch", "transformers", "spacy", "datasets"},
     "tables": {"torch", "transformers"},
+    "parquet": {"torch", "transformers"},
     "settings": {"torch", "transformers"},
     "reporting": {"torch", "transformers", "spacy"},
     "heads": {"transformers", "pyarrow"},

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from palu.errors import UserError
+from palu.errors import UserError, first_line
 from palu.models.adapters import is_adapter
-from palu.models.storage import base_folder, first_line, torch_dtype, weight_files
+from palu.models.storage import base_folder, torch_dtype, weight_files
 
 if TYPE_CHECKING:
     from torch import Tensor

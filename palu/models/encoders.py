@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palu.errors import UserError
-from palu.models.storage import errors_only, first_line, model_folder, weight_files
+from palu.errors import UserError, first_line
+from palu.models.storage import errors_only, model_folder, weight_files
 from palu.settings import unknown
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from palu.errors import UserError
+from palu.errors import UserError, first_line
 from palu.progress import followed
 from palu.settings import Count, PositiveCount
 from palu.tagging.base import TaggerSettings
@@ -76,7 +76,6 @@ class Encoder:
         """
         from palu import models
         from palu.models.encoders import load_encoder
-        from palu.models.storage import first_line
 
         place = f"{name}: {settings.checkpoint}"
         self.model: Any

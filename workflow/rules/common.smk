@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 from palu import devices
 from palu.digest import code_digest
 from palu.errors import UserError
-from palu.files import canonical_json, file_digest, text_digest
+from palu.files import canonical_json, file_digest, text_digest, write_text
 from palu.jsonl import check_file
 from palu.study import Study
 from palu import benchmarks, methods, tagging
