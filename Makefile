@@ -4,7 +4,7 @@ CORES ?= all
 BIN := .venv/bin
 AUDIT := .audit
 
-.PHONY: setup demo test test-slow lint check audit licences clean
+.PHONY: setup demo test test-slow faults lint check audit licences clean
 
 setup: .venv/.installed
 
@@ -24,6 +24,10 @@ test: setup
 # Also through a SLURM that it sets up on this machine and takes down (docs/cluster.md); skipped where there can be none.
 test-slow: setup
 	$(BIN)/python -m pytest
+
+# Kills, full disks, damaged files: what each stage does then. Writes the table of docs/faults.md.
+faults: setup
+	$(BIN)/python -m pytest tests/faults --faults-table docs/faults.md
 
 lint: setup
 	$(BIN)/ruff check .

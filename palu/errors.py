@@ -1,4 +1,6 @@
-"""The one exception that is the user's to mend."""
+"""The one exception that is the user's to mend, and how the errors of libraries and of the machine are told."""
+
+import errno
 
 # A message shows values as they were given; of one that would fill the screen the middle is left out.
 LONGEST_MESSAGE = 2000
@@ -22,5 +24,22 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, in its first line; the error's type where it says nothing."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """A library's error as one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def damage(error: BaseException) -> str:
+    """A library's error over a damaged file, and what mends it: a stage or a download makes the file anew."""
+    return f"{first_line(error).rstrip('.')}; delete it and run again"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine's memory, or that of its GPU, was too small. torch and the linker say so in words alone."""
+    words = ("can't allocate memory", "Cannot allocate memory", "failed to map segment", "can't start new thread")
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, RuntimeError | ImportError) and any(word in str(error) for word in words))
+    )

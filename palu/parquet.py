@@ -1,31 +1,73 @@
-"""Parquet files that somebody else wrote: looked at before they are read, since a small one can fill the memory."""
+"""Parquet files opened so that damage is noticed: every page's checksum is compared, and an error is one line.
 
-from __future__ import annotations
+Those that somebody else wrote are looked at before they are read, since a small one can fill the memory.
+"""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from palu.errors import UserError
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from palu.errors import UserError, damage, first_line
 
 # No text that people wrote is packed so well.
 MOST_ROWS, MOST_BYTES, MOST_TIMES = 10**8, 2**30, 100
 
+# What Arrow raises over a damaged file; a text that is not UTF-8 is a ValueError.
+_DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError)
 
-def check(path: Path) -> None:
+
+def open_checked(path: Path) -> pq.ParquetFile:
+    """The file, whose pages are compared with their checksums as they are read (those written without any are not).
+
+    The footer, which has no checksum, is compared with itself. Raises UserError for a file that is not there or is
+    no Parquet file.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    with damage_told(path, "not a readable Parquet file (truncated?)"):
+        # read ahead, a table that is streamed would be in memory as a whole before its end
+        parquet = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+        facts = parquet.metadata
+        if sum(facts.row_group(i).num_rows for i in range(facts.num_row_groups)) != facts.num_rows:
+            raise ValueError("its parts have more or fewer rows than it says")
+        # here every name is decoded
+        stated(parquet), parquet.schema_arrow
+    return parquet
+
+
+@contextmanager
+def damage_told(path: Path, what: str = "a damaged Parquet file") -> Iterator[None]:
+    """Turn what Arrow raises over a damaged file into one line that names the file and what mends it."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise UserError(f"{path}: {what}: {damage(error)}") from None
+
+
+def stated(parquet: pq.ParquetFile) -> dict[str, str]:
+    """What the file's writer stated about it under keys that begin with `palu.`, which they lose here."""
+    # not the schema's own, which lack what a writer added before it was closed
+    facts = parquet.metadata.metadata or {}
+    return {
+        key.decode(errors="replace").removeprefix("palu."): value.decode(errors="replace")
+        for key, value in facts.items()
+        if key.startswith(b"palu.")
+    }
+
+
+def check_foreign(path: Path) -> None:
     """Raise UserError for a file that is no Parquet, and for one that by its own footer has more than `MOST_ROWS`, or
     unpacks to more than `MOST_BYTES` and `MOST_TIMES` its size.
 
     A footer can be wrong, and a text that stands once in the file can be every row's: this keeps away what is honest
     about its size.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as parquet:
-            facts = parquet.metadata
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+    with _foreign(path), pq.ParquetFile(path) as parquet:
+        facts = parquet.metadata
     unpacked = sum(facts.row_group(index).total_byte_size for index in range(facts.num_row_groups))
     if facts.num_rows > MOST_ROWS or unpacked > max(MOST_BYTES, MOST_TIMES * path.stat().st_size):
         raise UserError(
@@ -34,14 +76,17 @@ def check(path: Path) -> None:
         )
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
-    """All rows, once `check` has nothing against them. Raises UserError where they cannot be read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    check(path)
-    try:
+def foreign_rows(path: Path) -> list[dict[str, Any]]:
+    """All rows, once `check_foreign` has nothing against them. Raises UserError where they cannot be read."""
+    check_foreign(path)
+    with _foreign(path):
         found: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
     return found
+
+
+@contextmanager
+def _foreign(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise UserError(f"{path}: not a readable Parquet file: {first_line(error)}") from None

@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from palu.errors import UserError, first_line
+from palu.errors import UserError
 from palu.files import atomic, file_digest
+from palu.parquet import damage_told, open_checked, stated
 
 # Raise a table's version whenever its columns or their meaning change.
 SCHEMA_VERSIONS = {
@@ -175,7 +176,7 @@ def writer(
     schema = schema if schema is not None else FIXED_SCHEMAS[name]
     facts = {"palu.table": name, "palu.version": str(SCHEMA_VERSIONS[name])}
     facts |= metadata(provenance)
-    layout = STATES_LAYOUT if "hidden" in schema.names else {}
+    layout = {"write_page_checksum": True} | (STATES_LAYOUT if "hidden" in schema.names else {})
     with (
         atomic(path) as temporary,
         pq.ParquetWriter(temporary, schema.with_metadata(facts), compression="zstd", **layout) as parquet,
@@ -202,38 +203,14 @@ def write(
         parquet.write_table(table.cast(schema).replace_schema_metadata(parquet.schema.metadata))
 
 
-@contextmanager
-def damage_told(path: Path, what: str = "a damaged Parquet file") -> Iterator[None]:
-    """Turn what Arrow raises over a damaged file into one line that names the file."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    # text that is not UTF-8 is a ValueError
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise UserError(f"{path}: {what}: {first_line(error)}") from None
-
-
-def _open(path: Path) -> pq.ParquetFile:
-    with damage_told(path, "not a readable Parquet file (truncated?)"):
-        # read ahead, a table that is streamed would be in memory as a whole before its end
-        return pq.ParquetFile(path, pre_buffer=False)
-
-
 def provenance(path: Path) -> dict[str, str]:
     """What the writer of a table stated about it: `table`, `version` and the writer's own keys."""
-    # not the schema's own, which lack what a writer added before it was closed
-    stated = _open(path).metadata.metadata or {}
-    return {
-        key.decode(errors="replace").removeprefix("palu."): value.decode(errors="replace")
-        for key, value in stated.items()
-        if key.startswith(b"palu.")
-    }
+    return stated(open_checked(path))
 
 
 def _checked(path: Path, name: str, expected: Mapping[str, str]) -> pq.ParquetFile:
-    parquet = _open(path)
-    facts = provenance(path)
+    parquet = open_checked(path)
+    facts = stated(parquet)
     if facts.get("table") != name:
         raise UserError(f"{path}: holds {facts.get('table', 'no table of ours')!r}, expected the table {name!r}")
     version = str(SCHEMA_VERSIONS[name])
@@ -249,8 +226,7 @@ def _checked(path: Path, name: str, expected: Mapping[str, str]) -> pq.ParquetFi
 
 def check(path: Path, name: str, expected: Mapping[str, str] | None = None) -> dict[str, str]:
     """The provenance of a table, after the checks of `read`; its rows are not read."""
-    _checked(path, name, expected or {})
-    return provenance(path)
+    return stated(_checked(path, name, expected or {}))
 
 
 def read(path: Path, name: str, expected: Mapping[str, str] | None = None) -> pa.Table:
@@ -305,5 +281,10 @@ def answered_id(alternate: str) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """16 hexadecimal digits that change when the file does: what another table's provenance refers to."""
+    """16 hexadecimal digits that change when the file does: what another table's provenance refers to.
+
+    Raises UserError for a file that is not there.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
     return file_digest(path)

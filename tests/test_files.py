@@ -2,6 +2,9 @@
 
 import errno
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -28,14 +31,29 @@ def test_a_failed_folder_leaves_no_litter(tmp_path):
 
 
 def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
-    (tmp_path / ".model.123.partial").mkdir()
-    (tmp_path / ".model.123.partial" / "weights").write_text("half")
-    for name in (".model.json.9.partial", "model", ".model.123", ".other.123.partial"):
+    (tmp_path / ".model.some-host-123.partial").mkdir()
+    (tmp_path / ".model.some-host-123.partial" / "weights").write_text("half")
+    kept = {".model.json.some-host-9.partial", "model", ".model.some-host-123", ".other.some-host-123.partial"}
+    for name in kept:
         (tmp_path / name).touch()
     files.remove_leftovers(tmp_path / "model")
-    kept = {".model.json.9.partial", "model", ".model.123", ".other.123.partial"}
     assert {entry.name for entry in tmp_path.iterdir()} == kept
     files.remove_leftovers(tmp_path / "absent" / "model")
+
+
+def test_a_writer_removes_what_dead_writers_of_this_machine_left(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with files.atomic(tmp_path / "a.json") as temporary:
+        name = temporary.name
+        temporary.write_text("{}")
+    mine = str(os.getpid())
+    left = tmp_path / name.replace(mine, str(dead.pid))
+    living, elsewhere = tmp_path / name.replace(mine, "1"), tmp_path / f".a.json.elsewhere-{dead.pid}.partial"
+    for path in (left, living, elsewhere):
+        path.write_text("half")
+    files.write_json(tmp_path / "a.json", {})
+    assert {entry.name for entry in tmp_path.iterdir()} == {"a.json", living.name, elsewhere.name}
 
 
 def test_a_folder_replaces_an_older_one_whole(tmp_path):
@@ -53,9 +71,27 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_told_by_a_rust_library_is_recognised(tmp_path):
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.EROFS, errno.EIO])
+def test_a_disk_that_refuses_is_one_line_with_its_reason(tmp_path, number):
+    path = tmp_path / "a.parquet"
+    with pytest.raises(UserError, match=rf"a\.parquet: cannot be written: {os.strerror(number)}"), files.atomic(path):
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_read_only_disk_that_refuses_the_clean_up_too_is_one_line(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(files.Path, "unlink", refuse)
+    with pytest.raises(UserError, match=r"a\.json: cannot be written: Read-only"), files.atomic(tmp_path / "a.json"):
+        refuse()
+
+
+def test_a_disk_that_a_rust_library_says_is_full_is_recognised(tmp_path):
     with pytest.raises(UserError, match="No space left on device"), files.atomic(tmp_path / "model"):
         raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(UserError, match="File too large"), files.atomic(tmp_path / "model"):
+        raise RuntimeError("Error while serializing: I/O error: File too large (os error 27)")
 
 
 def test_json_refuses_numbers_that_are_none(tmp_path):

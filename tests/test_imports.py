@@ -17,6 +17,7 @@ LEAVES = {
     "settings",
     "roles",
     "spans",
+    "parquet",
     "tables",
     "ks",
     "hub",
@@ -26,7 +27,6 @@ LEAVES = {
     "limits",
     "plain",
     "span_tables",
-    "parquet",
     "inert",
 }
 SETTINGS = {"benchmarks", "tagging", "methods", "evaluation", "training", "models", "reference"}
@@ -66,6 +66,7 @@ ALLOWED = {
 FORBIDDEN_LIBRARIES = {
     "study": {"torch", "transformers", "spacy", "datasets"},
     "tables": {"torch", "transformers"},
+    "parquet": {"torch", "transformers"},
     "settings": {"torch", "transformers"},
     "reporting": {"torch", "transformers", "spacy"},
     "heads": {"transformers", "pyarrow"},

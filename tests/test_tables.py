@@ -49,6 +49,32 @@ def test_damaged_bytes_are_refused(tmp_path):
         tables.read(path, "spans")
 
 
+def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path):
+    path = tmp_path / "spans.parquet"
+    tables.write(path, "spans", [SPAN | {"score": 1 / (i + 1)} for i in range(40)], {"examples": "abc"})
+    good, rows = path.read_bytes(), tables.read(path, "spans")
+    pages_end = max(
+        column.total_compressed_size + (column.dictionary_page_offset or column.data_page_offset)
+        for column in map(pa.parquet.ParquetFile(path).metadata.row_group(0).column, range(rows.num_columns))
+    )
+    refused = 0
+    for place in range(pages_end):
+        data = bytearray(good)
+        data[place] ^= 1 << place % 8
+        path.write_bytes(bytes(data))
+        try:
+            assert tables.read(path, "spans").equals(rows), place
+        except UserError:
+            refused += 1
+    assert refused > pages_end / 2
+
+
+def test_the_same_rows_are_the_same_bytes(tmp_path):
+    for name in ("one", "two"):
+        tables.write(tmp_path / name, "spans", [SPAN | {"char_start": i} for i in range(2000)], {"examples": "abc"})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
 def test_a_table_of_another_name_is_refused(spans):
     with pytest.raises(UserError, match=r"holds 'spans', expected the table 'examples'"):
         tables.read(spans, "examples")

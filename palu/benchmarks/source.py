@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 import yaml
 from pydantic import AfterValidator, BeforeValidator
 
-from palu import parquet, plain
+from palu import plain
 from palu.errors import UserError
 from palu.files import file_digest
 from palu.hub import dataset_folder
@@ -89,13 +89,15 @@ class Source:
 
     def _inside(self, paths: Iterable[str]) -> set[Path]:
         """The files of a table, once they are plain files of the folder that ask for little; else UserError."""
+        from palu.parquet import check_foreign
+
         found = {Path(path) for path in paths}
         for path in sorted(found):
             if not path.is_relative_to(self._folder.resolve()) or path.suffix not in TABLE_FILES:
                 kinds = ", ".join(TABLE_FILES)
                 raise UserError(f"{self.name}: {path}: is no table of the folder; allowed: files in it named {kinds}")
             if path.suffix == ".parquet":
-                parquet.check(path)
+                check_foreign(path)
         return found
 
     def checked(self, records: list[Record], table: str, keys: Sequence[str]) -> list[Record]:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from palu.cli.gpus import gpus_of
 from palu.cli.parser import parser
+from palu.cli.signals import Terminated, told_to_end
 from palu.devices import leased
-from palu.errors import UserError
-from palu.progress.logs import mark_running
+from palu.errors import UserError, first_line, is_out_of_memory
+from palu.progress.logs import ERROR, mark_running
 
 __all__ = ["main", "parser"]
 
@@ -20,12 +21,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     mark_running()
     try:
-        with leased(gpus_of(options)):
+        with told_to_end(), leased(gpus_of(options)):
             status = options.stage(options)
     except UserError as error:
-        print(f"palu: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("palu: interrupted", file=sys.stderr)
-        return 130
+        return _failed(str(error))
+    except (KeyboardInterrupt, Terminated) as signal:
+        print(f"palu: {'terminated' if isinstance(signal, Terminated) else 'interrupted'}", file=sys.stderr)
+        return 143 if isinstance(signal, Terminated) else 130
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return _failed(f"out of memory: {first_line(error)}: run again where more of it is free")
     return int(status or 0)
+
+
+def _failed(why: str) -> int:
+    print(f"{ERROR}{why}", file=sys.stderr)
+    return 1

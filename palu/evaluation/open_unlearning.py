@@ -24,7 +24,7 @@ from palu.evaluation.knowledge import names as knowledge_names
 from palu.evaluation.knowledge import own_answer
 from palu.evaluation.membership import item_metric
 from palu.evaluation.verbatim import STEMMED as VERBATIM
-from palu.files import atomic, read_json
+from palu.files import read_json, write_text
 
 # The peer's abbreviation of each part, and the parts whose probability it normalises over the options
 PREFIXES = {"forget": "forget", "retain": "retain", "real_authors": "ra", "world_facts": "wf"}
@@ -184,9 +184,7 @@ def write_log(path: Path, evidence: Evidence, items: ItemScores, summary: Mappin
     for name in PLAIN if VERBMEM in parts else (*PLAIN_OF_QUESTIONS, *PLAIN):
         log[name] = {"agg_value": summary.get(name)}
     # Not `files.write_json`, which sorts keys: the order of the items is their order as numbers
-    text = json.dumps(log, indent=1, allow_nan=False)
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, json.dumps(log, indent=1, allow_nan=False))
 
 
 def _rows(item: Item, reply_kind: str) -> list[Example]:

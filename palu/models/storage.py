@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from palu.errors import UserError, first_line
-from palu.files import atomic, canonical_json, file_digest, read_json, text_digest, write_json
+from palu.files import atomic, canonical_json, read_json, text_digest, write_json
 from palu.hub import model_snapshot
 from palu.models.adapters import (
     AdapterBase,
@@ -23,6 +23,7 @@ from palu.models.adapters import (
     merge_into,
     save_adapter,
 )
+from palu.models.checksums import CARD, check_sums, check_texts, checked_digest, write_sums
 from palu.models.foreign import check_folder, check_numbers, skeleton
 from palu.settings import unknown
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16")
 # What a linked checkpoint of the hub says of its origin
 SOURCE_FILE = "checkpoint_source.json"
-# The model card, which no fingerprint counts
-CARD = "README.md"
 
 
 def model_folder(folder_or_id: str | Path, revision: str | None = None) -> Path:
@@ -103,13 +102,14 @@ def load_model(
     """A causal language model on the CPU, in evaluation mode (no dropout). dtype: float32 or bfloat16.
 
     The folder of an adapter gives its base with the adapter merged into the weights.
-    Raises UserError for a missing folder, missing or damaged weights, weights that do not fit the configuration or are
+    Raises UserError for a missing folder, missing or damaged files, weights that do not fit the configuration or are
     no numbers, a model that needs its repository's own code, and an adapter whose base moved or changed.
     """
     from transformers import AutoModelForCausalLM
 
     folder = model_folder(folder_or_id, revision)
     weight_files(folder)
+    check_texts(folder)
     if is_adapter(folder):
         return merge_into(load_model(base_folder(folder), dtype, attention=attention), folder)
     kind = torch_dtype(dtype)
@@ -161,6 +161,7 @@ def load_tokenizer(folder_or_id: str | Path, revision: str | None = None) -> Pre
     from transformers import AutoTokenizer
 
     folder = model_folder(folder_or_id, revision)
+    check_texts(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except Exception as error:
@@ -188,7 +189,7 @@ def save_model(
     weights: dict[str, torch.Tensor] | None = None,
     card: Callable[[str], str] | None = None,
 ) -> None:
-    """Write weights (safetensors), configuration and tokenizer as one folder: whole, or not at all.
+    """Write weights (safetensors), configuration, tokenizer and their checksums as one folder: whole, or not at all.
 
     Of a model with an adapter the adapter is written, without the weights under it. weights: all of them by name,
     where the model itself holds only a share. card: from the folder's fingerprint to the text of its README.md.
@@ -200,6 +201,7 @@ def save_model(
         else:
             save_adapter(model, base, temporary, weights)
         tokenizer.save_pretrained(str(temporary))
+        write_sums(temporary)
         if card is not None:
             (temporary / CARD).write_text(card(fingerprint(temporary)), encoding="utf-8")
 
@@ -239,10 +241,14 @@ def base_folder(folder: Path) -> Path:
 def fingerprint(folder: Path) -> str:
     """16 hexadecimal digits over configuration and weights: equal models, equal digits.
 
-    Of an adapter: over its weights and settings and its base's fingerprint.
+    Of an adapter: over its weights and settings and its base's fingerprint. Raises UserError for a file that is not
+    what palu wrote there (see `palu.models.checksums`).
     """
     files = weight_files(folder)
-    return adapter_fingerprint(folder) if is_adapter(folder) else file_digest(folder / "config.json", *files)
+    if not is_adapter(folder):
+        return checked_digest(folder, [folder / "config.json", *files])
+    check_sums(folder, [folder / "config.json", *files])
+    return adapter_fingerprint(folder)
 
 
 def tokenizer_fingerprint(folder: Path) -> str:

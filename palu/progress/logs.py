@@ -89,7 +89,7 @@ def failure(path: Path) -> list[str]:
         return _end_of_traceback(told[starts[-1] :])
     if lines and (not told or lines[-1] != told[-1]):
         return [*told[-(MOST_LINES - 2) :], lines[-1], "(ended here without a message: killed, or out of memory?)"]
-    return told[-MOST_LINES:] or ["(an empty log)"]
+    return told[-MOST_LINES:] or ["(an empty log: interrupted, killed, or out of memory?)"]
 
 
 def _end_of_traceback(lines: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from palu.files import atomic
+from palu.files import atomic, write_text
 from palu.reporting import metrics, results, sections, verdict
 from palu.reporting.axes import LEVEL_TOLERANCE, PRIVLEAK_TOLERANCE
 from palu.reporting.cells import Notes, Table, few, number_text
@@ -55,8 +55,7 @@ def write_report(index: dict[str, Any], out_folder: Path) -> None:
         write_rows(evidence, path)
     texts = {"results.csv": table, "outcome.txt": lines, "evidence.json": facts, "evidence.html": proof}
     for name, text in (texts | {"report.html": page}).items():
-        with atomic(out_folder / name) as path:
-            path.write_text(text, encoding="utf-8", newline="")
+        write_text(out_folder / name, text)
 
 
 def outcome_text(

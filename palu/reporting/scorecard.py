@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from palu.errors import UserError
-from palu.files import atomic, canonical_json, read_json
+from palu.files import canonical_json, read_json, write_text
 from palu.inert import spreadsheet_safe, visible
 from palu.reporting.templates import render
 from palu.settings import Count, NonNegativeNumber, Number, PositiveCount, Settings
@@ -173,8 +173,7 @@ def write_scorecard(index: Mapping[str, Any], out_folder: Path) -> None:
     told = ScorecardIndex.parse(index, "scorecard index")
     sets = [_read_set(entry) for entry in told.sets]
     for name, text in (("taggers.html", _page(told, sets)), ("taggers.csv", _spreadsheet(told, sets))):
-        with atomic(out_folder / name) as path:
-            path.write_text(text, encoding="utf-8", newline="")
+        write_text(out_folder / name, text)
 
 
 def _read_set(entry: SetEntry) -> ScoredSet:

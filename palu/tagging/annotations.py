@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from palu import jsonl, parquet
+from palu import jsonl
 from palu.errors import UserError
 from palu.jsonl import shown
 from palu.tagging.base import TaggerSettings
@@ -164,7 +164,9 @@ def _records(path: Path) -> Iterator[Record]:
 
 
 def _parquet_records(path: Path) -> Iterable[Record]:
-    return [Record(f"{path}: row {number}", values) for number, values in enumerate(parquet.rows(path), start=1)]
+    from palu.parquet import foreign_rows
+
+    return [Record(f"{path}: row {number}", values) for number, values in enumerate(foreign_rows(path), start=1)]
 
 
 def _matching(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palu.errors import UserError
+from palu.errors import UserError, damage, is_out_of_memory
 from palu.files import atomic, is_storage_failure, read_json, storage_reason, write_json
 from palu.training.log import StepLog
 
@@ -88,7 +88,8 @@ class Checkpoints:
     def restore(self, accelerator: Accelerator, kept_epochs: Collection[int], steps_per_epoch: int) -> State:
         """Load the newest state into what `accelerator` prepared; return the rest of it.
 
-        An empty one where there is no state of this run; what other runs left is removed.
+        An empty one where there is no state of this run; what other runs left is removed. Raises UserError for a
+        state that is damaged.
         """
         state = self._newest()
         if state is not None:
@@ -101,7 +102,13 @@ class Checkpoints:
             )
             differing += [f"kept/epoch{epoch}" for epoch in due if not self.kept_model(epoch).is_dir()]
             if not differing:
-                accelerator.load_state(str(state))
+                try:
+                    accelerator.load_state(str(state))
+                except Exception as error:
+                    if is_out_of_memory(error):
+                        raise
+                    # safetensors, torch and pickle each have their own words for a damaged file
+                    raise UserError(f"{state}: a damaged checkpoint: {damage(error)}") from error
                 return State(step, StepLog.read(state / _STEPS), facts["weights"], facts["validation"])
             logger.warning("%s: ignored, a checkpoint of another run (%s differ)", state, ", ".join(differing))
         accelerator.wait_for_everyone()

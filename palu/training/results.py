@@ -72,7 +72,8 @@ def deliver(
         else:
             # training stopped before it, and the model stayed what it was
             models.save_model(model, tokenizer, target, result.weights, final)
-    result.log.write(out / "steps.parquet", {"model": models.fingerprint(out / "model")})
+    fingerprint = models.fingerprint(out / "model")
+    result.log.write(out / "steps.parquet", {"model": fingerprint})
     seconds_per_step = {row["step"]: row["seconds"] for row in result.log.rows}
     facts = {
         **record,
@@ -87,7 +88,7 @@ def deliver(
         "steps": len(seconds_per_step),
         "step_seconds": round(sum(seconds_per_step.values()), 3),
         "resumed_from_step": result.resumed_from,
-        "model": models.fingerprint(out / "model"),
+        "model": fingerprint,
     }
     write_json(out / "run.json", facts)
     checkpoints.remove()

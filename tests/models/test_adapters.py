@@ -125,6 +125,7 @@ def test_a_base_that_changed_is_one_line(base: Path, tmp_path: Path) -> None:
 )
 def test_a_damaged_adapter_is_one_line(base: Path, tmp_path: Path, damage: Any, message: str) -> None:
     folder = saved(base, tmp_path / "adapter")
+    (folder / "palu.sha256").unlink()
     damage(folder)
     with pytest.raises(UserError, match=message) as error:
         models.load_model(folder)

@@ -64,7 +64,7 @@ def test_a_job_that_was_killed_shows_how_far_it_was(log):
 
 def test_an_empty_log_says_so(tmp_path):
     (tmp_path / "job.log").write_text("")
-    assert logs.failure(tmp_path / "job.log") == ["(an empty log)"]
+    assert logs.failure(tmp_path / "job.log") == ["(an empty log: interrupted, killed, or out of memory?)"]
 
 
 def test_a_job_that_succeeded_in_its_second_attempt_has_not_failed(tmp_path):

@@ -137,7 +137,7 @@ def repeated(path: Path, rows: int) -> Path:
 
 def test_a_parquet_file_that_unpacks_to_more_than_memory_is_refused_unread(tmp_path, monkeypatch):
     path = repeated(tmp_path / "bomb.parquet", 200_000)
-    parquet.check(path)
+    parquet.check_foreign(path)
     monkeypatch.setattr(parquet, "MOST_BYTES", 2**20)
     assert path.stat().st_size < 2**20
     with pytest.raises(UserError) as error:
@@ -146,14 +146,14 @@ def test_a_parquet_file_that_unpacks_to_more_than_memory_is_refused_unread(tmp_p
     monkeypatch.setattr(parquet, "MOST_ROWS", 1000)
     monkeypatch.setattr(parquet, "MOST_BYTES", 2**40)
     with pytest.raises(UserError, match="allowed: 1000 rows"):
-        parquet.check(path)
+        parquet.check_foreign(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"\xff" * 64 + b"PAR1", b"\0" * 100])
 def test_a_file_that_is_no_parquet_is_one_line(tmp_path, content):
     path = tmp_path / "x.parquet"
     path.write_bytes(content)
-    for look in (parquet.rows, lambda place: tables.rows(place, "spans")):
+    for look in (parquet.foreign_rows, lambda place: tables.rows(place, "spans")):
         with pytest.raises(UserError) as error:
             look(path)
         assert "not a readable Parquet file" in refusal(error)

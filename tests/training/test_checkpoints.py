@@ -206,6 +206,19 @@ def test_leftovers_of_a_kill_while_saving_do_no_harm(world: Any, tmp_path: Path)
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.bin", "scheduler.bin", "steps.parquet", "checkpoint.json"]
+)
+def test_a_checkpoint_that_is_cut_short_is_one_line(world: Any, tmp_path: Path, name: str) -> None:
+    with pytest.raises(Interrupted):
+        run(world, tmp_path, stop_after(2))
+    (path,) = (tmp_path / ".checkpoint").glob(f"step*/{name}")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"step00000002") as error:
+        run(world, tmp_path)
+    assert "\n" not in str(error.value)
+
+
 def test_a_full_disk_while_saving_is_told_in_one_line_and_spares_the_last_state(
     world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

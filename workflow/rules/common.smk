@@ -13,8 +13,7 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 from palu import devices
 from palu.digest import code_digest
 from palu.errors import UserError
-from palu.files import canonical_json, file_digest, text_digest
-from palu.inert import one_line
+from palu.files import canonical_json, file_digest, text_digest, write_text
 from palu.jsonl import check_file
 from palu.study import Study
 from palu import benchmarks, methods, plain, tagging
@@ -61,7 +60,7 @@ try:
         for name in study.tagging.also
     }
 except UserError as error:
-    raise WorkflowError(one_line(str(error))) from None
+    raise WorkflowError(str(error)) from None
 
 SPLIT = f"results/{study.benchmark.name}/{study.benchmark.key}"
 MODEL = f"{SPLIT}/{study.model_key}"

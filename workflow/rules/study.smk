@@ -12,8 +12,8 @@ rule describe_study:
     message:
         "Describe the study {wildcards.study}"
     run:
-        Path(output.index).write_text(params.index, encoding="utf-8")
-        Path(output.study).write_text(params.study, encoding="utf-8")
+        write_text(Path(output.index), params.index)
+        write_text(Path(output.study), params.study)
 
 
 rule report_study:

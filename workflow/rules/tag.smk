@@ -104,7 +104,7 @@ rule describe_taggers:
     message:
         "Describe the taggers of {wildcards.study}"
     run:
-        Path(output[0]).write_text(params.index, encoding="utf-8")
+        write_text(Path(output[0]), params.index)
 
 
 rule score_taggers:
