@@ -173,8 +173,7 @@ def writer(
     `write_batch` on what it yields; every batch must have exactly the table's schema.
     """
     schema = schema if schema is not None else FIXED_SCHEMAS[name]
-    facts = {"palu.table": name, "palu.version": str(SCHEMA_VERSIONS[name])}
-    facts |= metadata(provenance)
+    facts = {"palu.table": name, "palu.version": str(SCHEMA_VERSIONS[name])} | metadata(provenance)
     layout = STATES_LAYOUT if "hidden" in schema.names else {}
     with (
         atomic(path) as temporary,
@@ -199,7 +198,7 @@ def write(
     schema = schema if schema is not None else FIXED_SCHEMAS[name]
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     with writer(path, name, provenance, schema) as parquet:
-        parquet.write_table(table.cast(schema).replace_schema_metadata(parquet.schema.metadata))
+        parquet.write_table(table.cast(parquet.schema))
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -221,7 +220,8 @@ def provenance(path: Path) -> dict[str, str]:
     }
 
 
-def _checked(path: Path, name: str, expected: Mapping[str, str]) -> pq.ParquetFile:
+def opened(path: Path, name: str, expected: Mapping[str, str]) -> pq.ParquetFile:
+    """A table's file after the checks of `read`; its rows are not read."""
     parquet = _open(path)
     facts = provenance(path)
     if facts.get("table") != name:
@@ -237,52 +237,52 @@ def _checked(path: Path, name: str, expected: Mapping[str, str]) -> pq.ParquetFi
     return parquet
 
 
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise UserError naming the file where its rows cannot be read."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: a damaged Parquet file: {str(error).splitlines()[0]}") from None
+
+
 def check(path: Path, name: str, expected: Mapping[str, str] | None = None) -> dict[str, str]:
     """The provenance of a table, after the checks of `read`; its rows are not read."""
-    _checked(path, name, expected or {})
+    opened(path, name, expected or {})
     return provenance(path)
 
 
 def read(path: Path, name: str, expected: Mapping[str, str] | None = None) -> pa.Table:
     """Read a whole table after checking its name, schema version, columns and the `expected` provenance."""
-    parquet = _checked(path, name, expected or {})
-    try:
-        return parquet.read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: a damaged Parquet file: {str(error).splitlines()[0]}") from None
+    with readable(path):
+        return opened(path, name, expected or {}).read()
 
 
 def iterate(
     path: Path, name: str, expected: Mapping[str, str] | None = None, batch_rows: int = 1024
 ) -> Iterator[pa.RecordBatch]:
     """Stream a table in record batches, with the checks of `read`."""
-    parquet = _checked(path, name, expected or {})
-    try:
-        yield from parquet.iter_batches(batch_size=batch_rows)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: a damaged Parquet file: {str(error).splitlines()[0]}") from None
+    with readable(path):
+        yield from opened(path, name, expected or {}).iter_batches(batch_size=batch_rows)
 
 
 def rows(path: Path, name: str, expected: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """A whole table as a list of dicts, for tables of text size."""
-    found: list[dict[str, Any]] = read(path, name, expected).to_pylist()
-    return found
+    return list(read(path, name, expected).to_pylist())
 
 
 # The parts whose training rows are to be forgotten: those that are reported, and those on which a run is stopped.
 VALIDATION = "validation"
 FORGET_PARTS = ("forget", VALIDATION)
-# Rows that only an evaluation reads: no model is trained on them, and they may repeat text of the training rows.
-# verbmem: the start of a document, and how it goes on. knowmem_*: questions about the documents. privleak_*:
-# documents between which membership is told.
+# Rows that only an evaluation reads, and no training. verbmem: the start of a document, and how it goes on.
+# knowmem_*: questions about the documents. privleak_*: documents between which membership is told.
 PROMPTED_PARTS = ("verbmem", "knowmem_forget", "knowmem_retain")
 EVALUATION_PARTS = (*PROMPTED_PARTS, "privleak_forget", "privleak_holdout")
 
 
 def is_training_row(row: Mapping[str, Any]) -> bool:
     """Whether a row of `examples` is one that models are trained on: an original prompt with its original reply."""
-    is_original = row["reply_kind"] == "original" and row["prompt_kind"] == "original"
-    return bool(is_original and row["part"] not in EVALUATION_PARTS)
+    return bool(row["reply_kind"] == row["prompt_kind"] == "original" and row["part"] not in EVALUATION_PARTS)
 
 
 def alternate_id(example_id: str, index: int) -> str:

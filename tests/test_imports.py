@@ -11,7 +11,21 @@ import pytest
 import palu
 
 PACKAGE = Path(palu.__file__).parent
-LEAVES = {"errors", "files", "settings", "roles", "spans", "tables", "ks", "hub", "jsonl", "progress", "devices"}
+LEAVES = {
+    "errors",
+    "files",
+    "settings",
+    "roles",
+    "spans",
+    "tables",
+    "ks",
+    "hub",
+    "jsonl",
+    "progress",
+    "devices",
+    "stored",
+    "stretches",
+}
 SETTINGS = {"benchmarks", "tagging", "methods", "evaluation", "training", "models", "reference"}
 
 # Room -> the rooms it may import, besides itself and the leaves.

@@ -108,12 +108,12 @@ class Run:
             return None
         return float(value)
 
-    @cached_property
+    @property
     def steps(self) -> list[dict[str, Any]]:
-        """The step log: one row per optimiser step and loss term."""
+        """The step log: one row per optimiser step and loss term. It is read anew each time: a study has hundreds."""
         return tables.rows(Path(self.entry.folder) / "steps.parquet", "steps")
 
-    @property
+    @cached_property
     def seconds(self) -> float:
         """How long the optimiser steps took."""
         return math.fsum({row["step"]: row["seconds"] for row in self.steps}.values())

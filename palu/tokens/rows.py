@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerFast
 
-from palu import tables
 from palu.errors import UserError
 from palu.models import RenderedPrompt, TemplateSettings, check_offsets, render_prompt
 from palu.roles import COMMON, END, PROMPT, SENSITIVE
 from palu.spans import Span, run_offsets, sensitive_tokens
+from palu.stored import StoredSpans
 from palu.tokens.pieces import cut
 
 IntArray = npt.NDArray[np.int64]
@@ -103,14 +103,9 @@ def count_spans(rows: Sequence[TokenRow]) -> SpanCounts:
     )
 
 
-def read_spans(path: Path, expected: Mapping[str, str] | None = None) -> dict[str, list[Span]]:
+def read_spans(path: Path, expected: Mapping[str, str] | None = None) -> Mapping[str, list[Span]]:
     """A spans table as example_id -> [(char_start, char_end), ...]; `expected` is provenance to check."""
-    spans: dict[str, list[Span]] = {}
-    for batch in tables.iterate(path, "spans", expected):
-        columns = (batch.column(name).to_pylist() for name in ("example_id", "char_start", "char_end"))
-        for example_id, start, end in zip(*columns, strict=True):
-            spans.setdefault(example_id, []).append((start, end))
-    return spans
+    return StoredSpans(path, expected)
 
 
 def encode(
