@@ -8,9 +8,10 @@ the largest distance between two empirical distribution functions, so with n and
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -160,33 +161,46 @@ def bootstrap_ks(
     item_count = len(reference)
     if not runs or not item_count or any(len(run) != item_count for run in runs):
         raise ValueError("the bootstrap needs runs and a reference over the same items, at least one")
-    generator = np.random.Generator(np.random.PCG64(seed))
-    draws = generator.integers(0, item_count, size=(resamples, item_count))
-    offsets = np.arange(resamples)[:, None] * item_count
-    weights = np.bincount((draws + offsets).ravel(), minlength=resamples * item_count).reshape(resamples, item_count)
-    weights = np.vstack([np.ones((1, item_count), np.int64), weights])
-    total = np.zeros(resamples + 1)
-    for run in runs:
-        total += _weighted_statistics(np.asarray(run, dtype=np.float64), np.asarray(reference, np.float64), weights)
+    ordered = [_Ordered(np.asarray(run, np.float64), np.asarray(reference, np.float64)) for run in runs]
+    blocks = chain([np.ones((1, item_count), np.int64)], _drawn_weights(item_count, resamples, seed))
+    total = np.concatenate([sum(run.statistics(weights) for run in ordered) for weights in blocks])
     observed, drawn = total[0] / len(runs), total[1:] / len(runs)
     tail = (1 - level) / 2
     low, high = np.clip(np.quantile(drawn + observed - drawn.mean(), [tail, 1 - tail]), 0, 1)
     return Interval(float(low), float(high), level, resamples)
 
 
-def _weighted_statistics(first: Floats, second: Floats, weights: npt.NDArray[np.int64]) -> Floats:
-    """The KS statistic of each row of item weights, (resamples, n) -> (resamples,)."""
-    values = np.concatenate([first, second])
-    order = np.argsort(values, kind="stable")
-    item = np.concatenate([np.arange(len(first)), np.arange(len(second))])[order]
-    sign = np.concatenate([np.ones(len(first), np.int64), -np.ones(len(second), np.int64)])[order]
-    # distribution functions are compared after all items with the same value
-    ends = np.append(np.diff(values[order]) > 0, True)
-    largest = np.empty(len(weights))
-    for start in range(0, len(weights), 64):
-        lead = np.cumsum(weights[start : start + 64, item] * sign, axis=1)[:, ends]
-        largest[start : start + 64] = np.abs(lead).max(axis=1)
-    return largest / len(first)
+# Draws that are held at once
+_BLOCK = 64
+
+
+def _drawn_weights(item_count: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """How often each item is in each draw, (draws, items), a block of draws at a time."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    for start in range(0, resamples, _BLOCK):
+        count = min(_BLOCK, resamples - start)
+        draws = generator.integers(0, item_count, size=(count, item_count))
+        draws += np.arange(count)[:, None] * item_count
+        yield np.bincount(draws.ravel(), minlength=count * item_count).reshape(count, item_count)
+
+
+class _Ordered:
+    """Two samples over the same n items in the order of their values, from which weighted KS statistics follow."""
+
+    def __init__(self, first: Floats, second: Floats) -> None:
+        count = len(first)
+        values = np.concatenate([first, second])
+        order = np.argsort(values, kind="stable")
+        self._item = np.tile(np.arange(count), 2)[order]
+        self._sign = np.repeat([1, -1], count)[order]
+        # distribution functions are compared after all items with the same value
+        self._ends = np.append(np.diff(values[order]) > 0, True)
+
+    def statistics(self, weights: npt.NDArray[np.int64]) -> Floats:
+        """The KS statistic of each row of item weights, (draws, n) -> (draws,)."""
+        lead = np.cumsum(weights[:, self._item] * self._sign, axis=1)[:, self._ends]
+        found: Floats = np.abs(lead).max(axis=1) / weights.shape[1]
+        return found
 
 
 def _p_text(value: float) -> str:

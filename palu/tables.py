@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from palu.errors import UserError
 from palu.files import atomic, file_digest
-from palu.parquet import damage_told, open_checked, stated
+from palu.parquet import damage_told, stated
 
 # Raise a table's version whenever its columns or their meaning change.
 SCHEMA_VERSIONS = {
@@ -200,7 +200,7 @@ def write(
     schema = schema if schema is not None else FIXED_SCHEMAS[name]
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     with writer(path, name, provenance, schema) as parquet:
-        parquet.write_table(table.cast(schema).replace_schema_metadata(parquet.schema.metadata))
+        parquet.write_table(table.cast(parquet.schema))
 
 
 def provenance(path: Path) -> dict[str, str]:
@@ -208,7 +208,8 @@ def provenance(path: Path) -> dict[str, str]:
     return stated(open_checked(path))
 
 
-def _checked(path: Path, name: str, expected: Mapping[str, str]) -> pq.ParquetFile:
+def opened(path: Path, name: str, expected: Mapping[str, str]) -> pq.ParquetFile:
+    """A table's file after the checks of `read`; its rows are not read."""
     parquet = open_checked(path)
     facts = stated(parquet)
     if facts.get("table") != name:
@@ -226,12 +227,12 @@ def _checked(path: Path, name: str, expected: Mapping[str, str]) -> pq.ParquetFi
 
 def check(path: Path, name: str, expected: Mapping[str, str] | None = None) -> dict[str, str]:
     """The provenance of a table, after the checks of `read`; its rows are not read."""
-    return stated(_checked(path, name, expected or {}))
+    return stated(opened(path, name, expected or {}))
 
 
 def read(path: Path, name: str, expected: Mapping[str, str] | None = None) -> pa.Table:
     """Read a whole table after checking its name, schema version, columns and the `expected` provenance."""
-    parquet = _checked(path, name, expected or {})
+    parquet = opened(path, name, expected or {})
     with damage_told(path):
         table = parquet.read()
         table.validate(full=True)
@@ -242,7 +243,7 @@ def iterate(
     path: Path, name: str, expected: Mapping[str, str] | None = None, batch_rows: int = 1024
 ) -> Iterator[pa.RecordBatch]:
     """Stream a table in record batches, with the checks of `read`."""
-    parquet = _checked(path, name, expected or {})
+    parquet = opened(path, name, expected or {})
     with damage_told(path):
         for batch in parquet.iter_batches(batch_size=batch_rows):
             batch.validate(full=True)
@@ -257,17 +258,15 @@ def rows(path: Path, name: str, expected: Mapping[str, str] | None = None) -> li
 # The parts whose training rows are to be forgotten: those that are reported, and those on which a run is stopped.
 VALIDATION = "validation"
 FORGET_PARTS = ("forget", VALIDATION)
-# Rows that only an evaluation reads: no model is trained on them, and they may repeat text of the training rows.
-# verbmem: the start of a document, and how it goes on. knowmem_*: questions about the documents. privleak_*:
-# documents between which membership is told.
+# Rows that only an evaluation reads, and no training. verbmem: the start of a document, and how it goes on.
+# knowmem_*: questions about the documents. privleak_*: documents between which membership is told.
 PROMPTED_PARTS = ("verbmem", "knowmem_forget", "knowmem_retain")
 EVALUATION_PARTS = (*PROMPTED_PARTS, "privleak_forget", "privleak_holdout")
 
 
 def is_training_row(row: Mapping[str, Any]) -> bool:
     """Whether a row of `examples` is one that models are trained on: an original prompt with its original reply."""
-    is_original = row["reply_kind"] == "original" and row["prompt_kind"] == "original"
-    return bool(is_original and row["part"] not in EVALUATION_PARTS)
+    return bool(row["reply_kind"] == row["prompt_kind"] == "original" and row["part"] not in EVALUATION_PARTS)
 
 
 def alternate_id(example_id: str, index: int) -> str:

@@ -28,6 +28,8 @@ LEAVES = {
     "plain",
     "span_tables",
     "inert",
+    "stored",
+    "stretches",
 }
 SETTINGS = {"benchmarks", "tagging", "methods", "evaluation", "training", "models", "reference"}
 

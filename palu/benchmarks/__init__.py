@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from palu.benchmarks.base import GOLD
 from palu.settings import check_known
+from palu.stretches import stretches, text_length
 
 if TYPE_CHECKING:
     from palu.benchmarks.base import Benchmark, BenchmarkSettings, Example, Span
@@ -21,7 +22,7 @@ BENCHMARKS = {
     "muse": "palu.benchmarks.muse",
     "tofu": "palu.benchmarks.tofu",
 }
-# What is held in memory until it is written: rows, or fewer where their texts are long.
+# What is held in memory until it is written: rows, or fewer where their texts are long
 BATCH_ROWS = 4096
 BATCH_CHARACTERS = 2**20
 
@@ -73,7 +74,8 @@ def prepare(name: str, settings: BenchmarkSettings, out: Path, gold_out: Path) -
     parts: Counter[str] = Counter()
     with tables.writer(gold_out, "spans", provenance) as gold:
         with tables.writer(out, "examples", provenance) as examples:
-            for batch in _batches(chain([first], rows)):
+            every = chain([first], rows)
+            for batch in stretches(every, BATCH_ROWS, BATCH_CHARACTERS, lambda row: text_length(row[0])):
                 examples.write_table(pa.Table.from_pylist([row for row, _ in batch], schema=examples.schema))
                 marked = [span for _, spans in batch for span in spans]
                 gold.write_table(pa.Table.from_pylist(marked, schema=gold.schema))
@@ -84,17 +86,3 @@ def prepare(name: str, settings: BenchmarkSettings, out: Path, gold_out: Path) -
     print(f"benchmark {name}: {parts.total()} rows: " + ", ".join(f"{part} {count}" for part, count in parts.items()))
     for note in settings.notes:
         print(f"benchmark {name}: {note}")
-
-
-def _batches(rows: Iterable[tuple[Example, list[Span]]]) -> Iterator[list[tuple[Example, list[Span]]]]:
-    """Rows in groups of at most `BATCH_ROWS`, that end once they have `BATCH_CHARACTERS`."""
-    batch: list[tuple[Example, list[Span]]] = []
-    characters = 0
-    for row in rows:
-        batch.append(row)
-        characters += len(row[0]["prompt"]) + len(row[0]["reply"])
-        if len(batch) == BATCH_ROWS or characters >= BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch

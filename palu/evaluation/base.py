@@ -82,6 +82,8 @@ def mean(values: Mapping[str, Value], what: str) -> Value:
 
 def answers(values: Mapping[str, Value]) -> Mapping[str, Value]:
     """`values` without those of documents; all of them where every row is one."""
+    if DOCUMENT not in values.values():
+        return values
     return {key: value for key, value in values.items() if value != DOCUMENT} or values
 
 

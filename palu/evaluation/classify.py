@@ -10,11 +10,12 @@ import torch
 
 from palu import tables
 from palu.errors import UserError
-from palu.evaluation.items import evaluated_items, prompted_part
+from palu.evaluation.items import Items, prompted_part
 from palu.evaluation.settings import FluencySettings
 from palu.models import chosen_device
 from palu.models.encoders import class_index, load_encoder
 from palu.progress import progress_bar
+from palu.stored import StoredRows
 
 FLUENCY_NAME = "fluency.parquet"
 BATCH_ROWS = 32
@@ -31,12 +32,11 @@ def classify(
     A classifier that cannot be had is no error: every value is then missing, with the reason, and the next call tries
     again. Raises UserError for damaged tables and a class that the classifier does not have.
     """
-    examples = tables.rows(examples_path, "examples")
+    items = Items(StoredRows(examples_path, "examples"))
     same = {"examples": tables.content_digest(examples_path)}
     found = tables.rows(generations_path, "generations", same)
     texts = {row["example_id"]: row["generation"] for row in found}
-    part = prompted_part({row["part"] for row in examples})
-    asked = [item.example_id for item in evaluated_items(examples, part) if item.example_id in texts]
+    asked = [item.example_id for item in items.of(prompted_part(items.parts)) if item.example_id in texts]
     values: Sequence[float] | None = None
     reason = None
     try:

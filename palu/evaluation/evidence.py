@@ -15,10 +15,12 @@ import pyarrow.compute as pc
 
 from palu import tables
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, row_value
-from palu.evaluation.items import PARTS, SIDES, Example, Item, evaluated_items
+from palu.evaluation.columns import ScoreColumn
+from palu.evaluation.items import PARTS, SIDES, Example, Item, Items
 from palu.evaluation.settings import EvaluationSettings
 from palu.span_tables import read_spans
 from palu.spans import Span
+from palu.stored import StoredByKey, StoredRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,7 @@ class Evidence:
         """The same beside a retain model, whose losses are the reference's where no other model's were given."""
         losses = self.reference_losses
         if isinstance(losses, Missing) and retain is not None:
-            losses = dict(pair for side in SIDES for pair in retain.get(f"{side}_mia_loss", {}).items())
+            losses = ScoreColumn(pair for side in SIDES for pair in retain.get(f"{side}_mia_loss", {}).items())
         scope = replace(self.scope, retain=retain, retain_auc=retain_auc)
         return replace(self, scope=scope, reference_losses=losses or NOT_GIVEN["reference model"])
 
@@ -143,25 +145,21 @@ class EvidencePaths:
 
 
 def gather(paths: EvidencePaths, settings: EvaluationSettings) -> Evidence:
-    """Read the tables and join them. settings: first_n and verbmem_new_tokens are read.
+    """The tables, joined; their rows are read as the metrics come to them. settings: first_n and verbmem_new_tokens
+    are read.
 
     Raises UserError where tables are damaged, or of other examples or models.
     """
-    examples = tables.rows(paths.examples, "examples")
+    items = Items(StoredRows(paths.examples, "examples"))
     of_examples = {"examples": tables.content_digest(paths.examples)}
-    logprobs = tables.read(paths.logprobs, "logprobs", of_examples)
+    readings = StoredByKey(StoredRows(paths.logprobs, "logprobs", of_examples, _readings))
     same = of_examples | {"model": tables.provenance(paths.logprobs).get("model", "")}
-    generations = tables.read(paths.generations, "generations", same)
     benchmark = tables.provenance(paths.examples).get("benchmark", paths.examples.stem)
-    kinds = frozenset((row["part"], row["reply_kind"]) for row in examples)
-    parts = list(dict.fromkeys([*PARTS, *(row["part"] for row in examples)]))
     return Evidence(
-        scope=Scope(benchmark, kinds),
-        items={part: evaluated_items(examples, part) for part in parts},
-        readings=dict(zip(logprobs["example_id"].to_pylist(), _readings(logprobs), strict=True)),
-        generations=dict(
-            zip(generations["example_id"].to_pylist(), generations["generation"].to_pylist(), strict=True)
-        ),
+        scope=Scope(benchmark, items.kinds),
+        items={part: items.of(part) for part in dict.fromkeys([*PARTS, *items.parts])},
+        readings=readings,
+        generations=StoredByKey(StoredRows(paths.generations, "generations", same, _texts)),
         spans=None if paths.spans is None else read_spans(paths.spans),
         first_n=settings.first_n,
         continuation_tokens=settings.verbmem_new_tokens,
@@ -174,14 +172,25 @@ def gather(paths: EvidencePaths, settings: EvaluationSettings) -> Evidence:
 def _row_values(path: Path | None, expected: Mapping[str, str], what: str) -> RowValues:
     if path is None:
         return NOT_GIVEN[what]
-    return {row["example_id"]: row_value(row) for row in tables.rows(path, "scores", expected)}
+    return StoredByKey(StoredRows(path, "scores", expected, _row_values_of))
 
 
 def _losses(path: Path | None, expected: Mapping[str, str]) -> RowValues:
     if path is None:
         return NOT_GIVEN["reference model"]
-    table = tables.read(path, "logprobs", expected)
-    return dict(zip(table["example_id"].to_pylist(), (found.loss for found in _readings(table)), strict=True))
+    return StoredByKey(StoredRows(path, "logprobs", expected, _losses_of))
+
+
+def _row_values_of(table: pa.Table) -> list[Value]:
+    return [row_value(row) for row in table.to_pylist()]
+
+
+def _losses_of(table: pa.Table) -> list[Value]:
+    return [found.loss for found in _readings(table)]
+
+
+def _texts(table: pa.Table) -> list[str]:
+    return list(table["generation"].to_pylist())
 
 
 def _readings(table: pa.Table) -> list[Reading]:

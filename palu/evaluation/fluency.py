@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from types import ModuleType
 
 from palu.evaluation.base import DOCUMENT, ItemScores, Missing, Scope, Value, answers, mean
+from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import Evidence
 from palu.evaluation.items import prompted_part
 
@@ -32,28 +33,26 @@ REPEATED = 4
 
 
 def items(evidence: Evidence) -> ItemScores:
-    scores: dict[str, dict[str, Value]] = {
-        "fluency": {},
-        "forget_ngram_entropy": {},
-        "forget_repetition": {},
-        "forget_empty_generations": {},
-    }
+    names = ("fluency", "forget_ngram_entropy", "forget_repetition", "forget_empty_generations")
+    scores = {name: ScoreColumn() for name in names}
     for item in evidence.items.get(prompted_part(evidence.scope.parts), ()):
         if not item.original["prompt"]:
-            scores = {name: own | {item.example_id: DOCUMENT} for name, own in scores.items()}
+            for own in scores.values():
+                own.add(item.example_id, DOCUMENT)
             continue
-        scores["fluency"][item.example_id] = evidence.fluency(item.example_id)
+        scores["fluency"].add(item.example_id, evidence.fluency(item.example_id))
         text = evidence.generations.get(item.example_id)
         if text is None:
             missing = Missing(f"{item.example_id} was not asked")
-            scores |= {name: own | {item.example_id: missing} for name, own in scores.items() if name != "fluency"}
+            for name in names[1:]:
+                scores[name].add(item.example_id, missing)
             continue
         words = words_of(text)
-        scores["forget_empty_generations"][item.example_id] = float(not words)
+        scores["forget_empty_generations"].add(item.example_id, float(not words))
         if len(words) >= max(ENTROPY_WEIGHTS):
-            scores["forget_ngram_entropy"][item.example_id] = ngram_entropy(words)
+            scores["forget_ngram_entropy"].add(item.example_id, ngram_entropy(words))
         if len(words) >= REPEATED:
-            scores["forget_repetition"][item.example_id] = repetition(words)
+            scores["forget_repetition"].add(item.example_id, repetition(words))
     return scores
 
 

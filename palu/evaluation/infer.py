@@ -7,20 +7,22 @@ passes that are missing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from palu import tables
 from palu.errors import UserError
 from palu.evaluation.generate import Generation, generate
 from palu.evaluation.gradnorm import gradient_norms
-from palu.evaluation.items import Example, Item, asked_rows, attacked_rows, evaluated_items, read_rows
+from palu.evaluation.items import Example, Item, Items, asked_rows, attacked_among, attacked_rows, read_rows
 from palu.evaluation.logprobs import judge, to_table
 from palu.evaluation.settings import EvaluationSettings
 from palu.files import canonical_json
@@ -33,8 +35,14 @@ from palu.models import (
     load_tokenizer,
     tokenizer_fingerprint,
 )
-from palu.progress import progress_bar
+from palu.progress import in_proportion, progress_bar
+from palu.stored import StoredRows, write_stream
+from palu.stretches import windows
 from palu.tokens import TokenRow, encode
+
+# Rows that are gone through twice: to count them, and a window at a time
+Rows = Callable[[], Iterator[Example]]
+Advance = Callable[[int], object]
 
 GENERATIONS_NAME = "generations.parquet"
 LOGPROBS_NAME = "logprobs.parquet"
@@ -57,15 +65,15 @@ def infer(
     Raises UserError for a folder without a model, examples without a row of the chosen parts, and a row whose prompt
     leaves its reply no room.
     """
-    items = _chosen_items(examples_path, settings)
-    attacked = attacked_rows(items)
+    by_part = _chosen_items(examples_path, settings)
+    attacked = attacked_among(by_part)
     subject = Subject(model_folder, examples_path, model_settings, settings, device)
     if table := subject.missing(out_folder / LOGPROBS_NAME, "logprobs"):
-        subject.write_logprobs(table, list(read_rows(items, settings)), attacked)
+        subject.write_logprobs(table, lambda: read_rows(_all(by_part), settings), attacked)
     if table := subject.missing(out_folder / GENERATIONS_NAME, "generations"):
-        subject.write_generations(table, list(asked_rows(items, settings)))
+        subject.write_generations(table, lambda: asked_rows(_all(by_part), settings))
     if table := subject.missing(out_folder / GRADIENT_NORMS_NAME, "scores"):
-        subject.write_gradient_norms(table, attacked if settings.gradient_norms else [])
+        subject.write_gradient_norms(table, lambda: attacked_rows(by_part if settings.gradient_norms else {}))
 
 
 def infer_reference(
@@ -80,18 +88,22 @@ def infer_reference(
 
     The arguments and errors are those of `infer`. Examples without held-out rows give an empty table.
     """
-    attacked = attacked_rows(_chosen_items(examples_path, settings))
+    by_part = _chosen_items(examples_path, settings)
     subject = Subject(model_folder, examples_path, model_settings, settings, device)
     if table := subject.missing(out_folder / REFERENCE_NAME, "logprobs"):
-        subject.write_logprobs(table, attacked, [])
+        subject.write_logprobs(table, lambda: attacked_rows(by_part), [])
 
 
-def _chosen_items(examples_path: Path, settings: EvaluationSettings) -> list[Item]:
-    examples = tables.rows(examples_path, "examples")
-    items = [item for part in settings.parts for item in evaluated_items(examples, part)]
-    if not items:
+def _chosen_items(examples_path: Path, settings: EvaluationSettings) -> dict[str, Sequence[Item]]:
+    items = Items(StoredRows(examples_path, "examples"))
+    by_part: dict[str, Sequence[Item]] = {part: items.of(part) for part in settings.parts}
+    if not any(by_part.values()):
         raise UserError(f"{examples_path}: no row of the parts {', '.join(settings.parts)}: nothing to evaluate")
-    return items
+    return by_part
+
+
+def _all(by_part: Mapping[str, Sequence[Item]]) -> Iterator[Item]:
+    return chain.from_iterable(by_part.values())
 
 
 @dataclass(eq=False)
@@ -138,7 +150,8 @@ class Subject:
         """The path where no current table of this kind stands there, else None."""
         if path.exists():
             try:
-                tables.read(path, name, self.provenance)
+                for _ in tables.iterate(path, name, self.provenance):
+                    pass
             except UserError:
                 return path
             return None
@@ -148,41 +161,58 @@ class Subject:
     def encoded(self, rows: Sequence[Example]) -> list[TokenRow]:
         return encode(rows, self.tokenizer, self.template, self.model_settings.max_length)
 
-    def write_logprobs(self, path: Path, read: Sequence[Example], attacked: Sequence[Example]) -> None:
-        """The log-probabilities of `read`, with the moments that attacks need of `attacked`."""
-        rows = self.encoded(read)
-        with_moments = {row["example_id"] for row in attacked}
+    def write_logprobs(self, path: Path, read: Rows, attacked: Collection[str]) -> None:
+        """The log-probabilities of `read`, with the moments that attacks need of the originals of some parts."""
         model = self.model
-        with progress("log-probabilities", len(rows)) as advance:
-            judged = judge(model, rows, int(self.tokenizer.pad_token_id), advance, with_moments)
-        tables.write(path, "logprobs", to_table(rows, judged), self.provenance)
 
-    def write_generations(self, path: Path, asked: Sequence[Example]) -> None:
+        def table_of(window: Sequence[Example], advance: Advance) -> pa.Table:
+            rows = self.encoded(window)
+            wanted = {row["example_id"] for row in window if row["part"] in attacked and _is_original(row)}
+            told = in_proportion(advance, len(rows), len(window))
+            return to_table(rows, judge(model, rows, int(self.tokenizer.pad_token_id), told, wanted))
+
+        self._write(path, "logprobs", "log-probabilities", read, table_of)
+
+    def write_generations(self, path: Path, asked: Rows) -> None:
         """The greedy answers to the prompts of `asked`."""
-        model = self.model
-        limits = [self.settings.new_tokens(row["part"]) for row in asked]
-        answers: dict[str, Generation] = {}
-        with progress("generations", len(asked)) as advance:
+        model, length = self.model, self.model_settings.max_length
+
+        def table_of(window: Sequence[Example], advance: Advance) -> pa.Table:
+            limits = [self.settings.new_tokens(row["part"]) for row in window]
+            answers: dict[str, Generation] = {}
             for limit in sorted(set(limits)):
-                rows = [row for row, own in zip(asked, limits, strict=True) if own == limit]
-                length = self.model_settings.max_length
+                rows = [row for row, own in zip(window, limits, strict=True) if own == limit]
                 found = generate(model, self.tokenizer, rows, self.template, length, limit, advance)
                 answers |= {row["example_id"]: answer for row, answer in zip(rows, found, strict=True)}
-        written = [
-            {"example_id": row["example_id"], "generation": answer.text, "token_count": answer.token_count}
-            for row, answer in ((row, answers[row["example_id"]]) for row in asked)
-        ]
-        tables.write(path, "generations", written, self.provenance)
+            written = [
+                {"example_id": row["example_id"], "generation": answer.text, "token_count": answer.token_count}
+                for row, answer in ((row, answers[row["example_id"]]) for row in window)
+            ]
+            return pa.Table.from_pylist(written, schema=tables.GENERATIONS)
 
-    def write_gradient_norms(self, path: Path, attacked: Sequence[Example]) -> None:
+        self._write(path, "generations", "generations", asked, table_of)
+
+    def write_gradient_norms(self, path: Path, attacked: Rows) -> None:
         """The gradient norms of `attacked`."""
-        norms: list[float] = []
-        if attacked:
-            model, rows = self.model, self.encoded(attacked)
-            with progress("gradient norms", len(rows)) as advance:
-                norms = gradient_norms(model, rows, advance)
-        found = [_norm_row(row, norm) for row, norm in zip(attacked, norms, strict=True)]
-        tables.write(path, "scores", found, self.provenance)
+
+        def table_of(window: Sequence[Example], advance: Advance) -> pa.Table:
+            rows = self.encoded(window)
+            norms = gradient_norms(self.model, rows, in_proportion(advance, len(rows), len(window)))
+            found = [_norm_row(row, norm) for row, norm in zip(window, norms, strict=True)]
+            return pa.Table.from_pylist(found, schema=tables.SCORES)
+
+        self._write(path, "scores", "gradient norms", attacked, table_of)
+
+    def _write(
+        self, path: Path, name: str, what: str, rows: Rows, table_of: Callable[[Sequence[Example], Advance], pa.Table]
+    ) -> None:
+        """Write a table a window of rows at a time, with a bar that counts rows."""
+        with progress(what, sum(1 for _ in rows())) as advance:
+            write_stream(path, name, (table_of(window, advance) for window in windows(rows())), self.provenance)
+
+
+def _is_original(row: Example) -> bool:
+    return bool(row["reply_kind"] == "original" and row["prompt_kind"] == "original")
 
 
 def _norm_row(row: Mapping[str, Any], norm: float) -> dict[str, Any]:

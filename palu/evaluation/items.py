@@ -1,14 +1,20 @@
 """Which rows of the examples table an evaluation reads, gathered by the fact that they state."""
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from palu.errors import UserError
 from palu.evaluation.settings import EvaluationSettings
+from palu.stored import StoredRows
 from palu.tables import VALIDATION
 
 Example = Mapping[str, Any]
+Numbers = npt.NDArray[np.int64]
 
 # The parts whose probability, ROUGE and truth ratio are reported, in the order of the tables of the field
 PARTS = ("forget", "retain", "real_authors", "world_facts")
@@ -68,33 +74,108 @@ class Item:
         return self.paraphrase or self.original
 
 
-def evaluated_items(examples: Iterable[Example], part: str) -> list[Item]:
+# (reply kind, prompt kind) of the rows that an item has
+_KINDS = {
+    ("original", "original"): 0,
+    ("paraphrase", "original"): 1,
+    ("perturbed", "original"): 2,
+    ("original", "paraphrase"): 3,
+}
+_KEYS = ("part", "item_id", "reply_kind", "prompt_kind", "reply_index")
+
+
+class Items:
+    """The items of every part, as numbers of their rows: some twenty bytes a row are held beside `rows` itself.
+
+    kinds: the (part, reply kind) pairs of the benchmark. parts: in order of their first row.
+    """
+
+    def __init__(self, rows: Sequence[Example]) -> None:
+        self._rows = rows
+        self.parts: dict[str, int] = {}
+        kinds: set[tuple[str, str]] = set()
+        names, parts, found, indices = array("q"), array("h"), array("b"), array("i")
+        for row in rows.columns(*_KEYS) if isinstance(rows, StoredRows) else rows:
+            kinds.add((row["part"], row["reply_kind"]))
+            parts.append(self.parts.setdefault(row["part"], len(self.parts)))
+            # 64 bits: of 100,000 items two share them once in four billion times
+            names.append(hash((row["part"], row["item_id"])))
+            found.append(_KINDS.get((row["reply_kind"], row["prompt_kind"]), -1))
+            indices.append(row["reply_index"])
+        self.kinds = frozenset(kinds)
+        self._names, self._parts = np.array(names, np.int64), np.array(parts, np.int16)
+        self._kinds, self._indices = np.array(found, np.int8), np.array(indices, np.int32)
+
+    def of(self, part: str) -> Sequence[Item]:
+        """What `evaluated_items` says."""
+        own = np.flatnonzero(self._parts == self.parts.get(part, -1))
+        _, first, number = np.unique(self._names[own], return_index=True, return_inverse=True)
+        # items in order of their first row
+        order = np.argsort(first)
+        place = np.empty(len(first), np.int64)
+        place[order] = np.arange(len(first))
+        item, kinds = place[number], self._kinds[own]
+
+        def firsts(kind: int) -> npt.NDArray[np.int64]:
+            result = np.full(len(first), -1, np.int64)
+            result[item[kinds == kind][::-1]] = own[kinds == kind][::-1]
+            return result
+
+        wrong, wrong_item = own[kinds == 2], item[kinds == 2]
+        by_index = np.lexsort((self._indices[wrong], wrong_item))
+        bounds = np.searchsorted(wrong_item[by_index], np.arange(len(first) + 1))
+        original = firsts(0)
+        for lacking in np.flatnonzero(original < 0)[:1]:
+            row = self._rows[int(own[first[order[lacking]]])]
+            raise UserError(
+                f"example {row['example_id']!r}: its item {row['item_id']!r} has no row with the original reply in "
+                "the same part"
+            )
+        has_wrong = np.diff(bounds) > 0
+        chosen = np.flatnonzero(has_wrong) if has_wrong.any() else np.arange(len(first))
+        return _PartItems(self._rows, chosen, [original, firsts(1), firsts(3)], wrong[by_index], bounds)
+
+
+class _PartItems(Sequence[Item]):
+    """The items of one part, made as they are asked for."""
+
+    def __init__(
+        self, rows: Sequence[Example], chosen: Numbers, single: list[Numbers], wrong: Numbers, bounds: Numbers
+    ) -> None:
+        self._rows = rows
+        self._original, self._paraphrase, self._question = (numbers[chosen].astype(np.int32) for numbers in single)
+        self._wrong = wrong.astype(np.int32)
+        self._start, self._stop = bounds[:-1][chosen].astype(np.int32), bounds[1:][chosen].astype(np.int32)
+
+    def __len__(self) -> int:
+        return len(self._original)
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Item]: ...
+    def __getitem__(self, place: int | slice) -> Item | list[Item]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+
+        def row(numbers: npt.NDArray[np.int32]) -> Example | None:
+            return self._rows[int(numbers[place])] if numbers[place] >= 0 else None
+
+        return Item(
+            original=self._rows[int(self._original[place])],
+            paraphrase=row(self._paraphrase),
+            perturbed=tuple(self._rows[i] for i in self._wrong[self._start[place] : self._stop[place]].tolist()),
+            question=row(self._question),
+        )
+
+
+def evaluated_items(examples: Sequence[Example], part: str) -> Sequence[Item]:
     """The items of `part` in the order of the table: those with wrong replies, or all where none has any.
 
     A part may hold rows that only train (TOFU's retain set has 3,800, of which 400 have wrong replies).
     Raises UserError for an item without its original row.
     """
-    rows: dict[str, dict[tuple[str, str], list[Example]]] = {}
-    for example in examples:
-        if example["part"] == part:
-            kind = (example["reply_kind"], example["prompt_kind"])
-            rows.setdefault(example["item_id"], {}).setdefault(kind, []).append(example)
-    items = [_item(item_id, kinds) for item_id, kinds in rows.items()]
-    return [item for item in items if item.perturbed] or items
-
-
-def _item(item_id: str, kinds: Mapping[tuple[str, str], list[Example]]) -> Item:
-    original = kinds.get(("original", "original"))
-    if original is None:
-        named = next(iter(kinds.values()))[0]["example_id"]
-        raise UserError(f"example {named!r}: its item {item_id!r} has no row with the original reply in the same part")
-    perturbed = sorted(kinds.get(("perturbed", "original"), []), key=lambda example: int(example["reply_index"]))
-    return Item(
-        original=original[0],
-        paraphrase=next(iter(kinds.get(("paraphrase", "original"), [])), None),
-        perturbed=tuple(perturbed),
-        question=next(iter(kinds.get(("original", "paraphrase"), [])), None),
-    )
+    return Items(examples).of(part)
 
 
 def read_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[Example]:
@@ -118,9 +199,13 @@ def asked_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[
                 yield item.question
 
 
-def attacked_rows(items: Iterable[Item]) -> list[Example]:
-    """The rows between which membership is told; none where nothing was held out."""
-    originals = [item.original for item in items]
-    sides = attacked_parts({row["part"] for row in originals})
-    rows = [row for row in originals if row["part"] in sides.values()]
-    return rows if any(row["part"] == sides["holdout"] for row in rows) else []
+def attacked_among(items: Mapping[str, Sequence[Item]]) -> list[str]:
+    """Of the parts with items those between which membership is told; none where nothing was held out."""
+    held = [part for part, own in items.items() if own]
+    sides = attacked_parts(held)
+    return [part for part in held if part in sides.values()] if sides["holdout"] in held else []
+
+
+def attacked_rows(items: Mapping[str, Sequence[Item]]) -> Iterator[Example]:
+    """The rows between which membership is told: the originals of `attacked_among`."""
+    return (item.original for part in attacked_among(items) for item in items[part])

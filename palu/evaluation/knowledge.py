@@ -11,6 +11,7 @@ from types import ModuleType
 
 from palu.evaluation import rouge
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
+from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import Evidence
 from palu.evaluation.items import KNOWMEM
 
@@ -21,16 +22,16 @@ STOPS = ("\n\n", "\nQuestion", "Question:")
 
 
 def items(evidence: Evidence) -> ItemScores:
-    scores: dict[str, dict[str, Value]] = {}
+    scores: dict[str, ScoreColumn] = {}
     for side, part in KNOWMEM.items():
         plain, stemmed = names(side)
-        scores |= {plain: {}, stemmed: {}}
+        scores |= {plain: ScoreColumn(), stemmed: ScoreColumn()}
         for item in evidence.items.get(part, ()):
             found = rouge.answer(evidence, item.original)
             answer = found if isinstance(found, Missing) else own_answer(found)
             true = item.original["reply"]
-            scores[plain][item.example_id] = rouge.f1(answer, true, rouge.plain_words)
-            scores[stemmed][item.example_id] = rouge.f1(answer, true, rouge.words)
+            scores[plain].add(item.example_id, rouge.f1(answer, true, rouge.plain_words))
+            scores[stemmed].add(item.example_id, rouge.f1(answer, true, rouge.words))
     return scores
 
 

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
+from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import Evidence, Reading
 from palu.evaluation.items import SIDES, Item, attacked_parts
 
@@ -55,12 +56,12 @@ Floats = npt.NDArray[np.float64]
 
 
 def items(evidence: Evidence) -> ItemScores:
-    scores: dict[str, dict[str, Value]] = {}
+    scores = {}
     for side, part in attacked_parts(evidence.scope.parts).items():
         for attack in ATTACKS:
-            scores[item_metric(attack, side)] = {
-                item.example_id: SCORES[attack](evidence, item) for item in evidence.items.get(part, ())
-            }
+            scores[item_metric(attack, side)] = ScoreColumn(
+                (item.example_id, SCORES[attack](evidence, item)) for item in evidence.items.get(part, ())
+            )
     return scores
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
+from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import Evidence, Reading
 from palu.evaluation.items import prompted_part
 
@@ -25,16 +26,16 @@ Hits = npt.NDArray[np.bool_]
 
 
 def items(evidence: Evidence) -> ItemScores:
-    scores: dict[str, dict[str, Value]] = {name: {} for name in MEASURES}
+    scores = {name: ScoreColumn() for name in MEASURES}
     for item in evidence.items.get(prompted_part(evidence.scope.parts), ()):
         reading = evidence.reading(item.original)
         for name, (hits, measure) in MEASURES.items():
             if isinstance(reading, Missing):
-                scores[name][item.example_id] = reading
+                scores[name].add(item.example_id, reading)
             elif len(hits(reading)) == 0:
-                scores[name][item.example_id] = Missing("no token is left once the last one is left out")
+                scores[name].add(item.example_id, Missing("no token is left once the last one is left out"))
             else:
-                scores[name][item.example_id] = measure(hits(reading))
+                scores[name].add(item.example_id, measure(hits(reading)))
     return scores
 
 

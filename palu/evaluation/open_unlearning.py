@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 
 from palu.errors import UserError
 from palu.evaluation.base import ItemScores, Missing, Value, mean
+from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import Evidence
 from palu.evaluation.items import KNOWMEM, SIDES, VERBMEM, Example, Item, attacked_parts, prompted_part
 from palu.evaluation.knowledge import names as knowledge_names
 from palu.evaluation.knowledge import own_answer
 from palu.evaluation.membership import item_metric
 from palu.evaluation.verbatim import STEMMED as VERBATIM
-from palu.files import read_json, write_text
+from palu.files import atomic, read_json
 
 # The peer's abbreviation of each part, and the parts whose probability it normalises over the options
 PREFIXES = {"forget": "forget", "retain": "retain", "real_authors": "ra", "world_facts": "wf"}
@@ -164,18 +165,15 @@ def write_log(path: Path, evidence: Evidence, items: ItemScores, summary: Mappin
     """Write one model's scores in the peer's layout. `input` is the bare prompt, without the template around it."""
     log: dict[str, Any] = {}
     parts = evidence.scope.parts
+    of_entry: dict[tuple[str, str], list[Column]] = {}
     for column in columns(parts):
-        part_items = evidence.items.get(column.part, ())
-        scores = items.get(column.metric, {})
-        cells = {str(i): _cell(column, item, scores, evidence) for i, item in enumerate(part_items)}
-        cells = {index: cell for index, cell in cells.items() if cell}
-        if cells:
-            entry = log.setdefault(column.entry, {"agg_value": None})
-            by_index = (entry.setdefault(column.side, {"agg_value": None}) if column.side else entry).setdefault(
-                "value_by_index", {}
-            )
-            for index, cell in cells.items():
-                by_index.setdefault(index, {}).update(cell)
+        of_entry.setdefault((column.entry, column.side), []).append(column)
+    for (name, side), own in of_entry.items():
+        cells = _Cells(own, evidence, items)
+        if not cells:
+            continue
+        content = log.setdefault(name, {"agg_value": None})
+        (content.setdefault(side, {"agg_value": None}) if side else content)["value_by_index"] = cells
     for name, content in log.items():
         content["agg_value"] = _aggregate(name, content.get("value_by_index", {}), summary, parts)
         for side in content.keys() & set(SIDES):
@@ -184,7 +182,44 @@ def write_log(path: Path, evidence: Evidence, items: ItemScores, summary: Mappin
     for name in PLAIN if VERBMEM in parts else (*PLAIN_OF_QUESTIONS, *PLAIN):
         log[name] = {"agg_value": summary.get(name)}
     # Not `files.write_json`, which sorts keys: the order of the items is their order as numbers
-    write_text(path, json.dumps(log, indent=1, allow_nan=False))
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        json.dump(log, handle, indent=1, allow_nan=False)
+
+
+class _Cells(dict[str, dict[str, Any]]):
+    """index -> cell of one entry, made as they are asked for: `json.dump` takes what `items` yields one by one."""
+
+    def __init__(self, own: Sequence[Column], evidence: Evidence, scores: ItemScores) -> None:
+        super().__init__()
+        self._evidence = evidence
+        self._columns = [(column, scores[column.metric]) for column in own if scores.get(column.metric)]
+        self._items = evidence.items.get(own[0].part, ())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.items())
+
+    def __bool__(self) -> bool:
+        return any(True for _ in self.items())
+
+    def items(self) -> Iterator[tuple[str, dict[str, Any]]]:  # type: ignore[override]
+        """Those that the first column has, then what the next ones add."""
+        later: list[tuple[int, int]] = []
+        for i, item in enumerate(self._items):
+            first, cell = self._cell(item)
+            if first == 0:
+                yield str(i), cell
+            elif cell:
+                later.append((first, i))
+        yield from ((str(i), self._cell(self._items[i])[1]) for _, i in sorted(later))
+
+    def values(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        return (cell for _, cell in self.items())
+
+    def _cell(self, item: Item) -> tuple[int, dict[str, Any]]:
+        """The number of the first column that has the item, and what all of them say of it."""
+        parts = [_cell(column, item, scores, self._evidence) for column, scores in self._columns]
+        first = next((number for number, part in enumerate(parts) if part), len(parts))
+        return first, {field: value for part in parts for field, value in part.items()}
 
 
 def _rows(item: Item, reply_kind: str) -> list[Example]:
@@ -230,8 +265,8 @@ def _aggregate(
 
 
 def _average(field: str, by_index: Mapping[str, Any], what: str) -> float | None:
-    flat = [value for cell in by_index.values() for value in _listed(cell.get(field))]
-    values: dict[str, Value] = {str(i): Missing("null") if v is None else v for i, v in enumerate(flat)}
+    flat = enumerate(value for cell in by_index.values() for value in _listed(cell.get(field)))
+    values = ScoreColumn((str(i), Missing("null") if value is None else value) for i, value in flat)
     return _finite(mean(values, what))
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
+from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import Evidence, Reading
 from palu.evaluation.items import Item, measured_parts
 from palu.spans import Span, first_of_runs, run_offsets, sensitive_tokens
@@ -30,22 +31,22 @@ EPSILON = 1e-10
 
 
 def items(evidence: Evidence) -> ItemScores:
-    scores: dict[str, dict[str, Value]] = {"loss": {}}
+    scores = {"loss": ScoreColumn()}
     for part_items in evidence.items.values():
         for item in part_items:
             for row in (item.original, item.paraphrase, *item.perturbed, item.question):
                 if row is not None and row["example_id"] in evidence.readings:
-                    scores["loss"][row["example_id"]] = evidence.loss(row)
+                    scores["loss"].add(row["example_id"], evidence.loss(row))
     for part in measured_parts(evidence.scope.kinds):
         of_item = option_probability if part in OPTION_PARTS else reply_probability
-        scores[f"{part}_probability"] = {
-            item.example_id: of_item(evidence, item) for item in evidence.items.get(part, ())
-        }
-    scores["forget_paraphrased_question_probability"] = {
-        item.example_id: probability(evidence.loss(item.question))
+        scores[f"{part}_probability"] = ScoreColumn(
+            (item.example_id, of_item(evidence, item)) for item in evidence.items.get(part, ())
+        )
+    scores["forget_paraphrased_question_probability"] = ScoreColumn(
+        (item.example_id, probability(evidence.loss(item.question)))
         for item in evidence.items.get("forget", ())
         if item.question is not None and item.question["example_id"] in evidence.readings
-    }
+    )
     if evidence.spans is not None:
         for part in FORGET_PARTS:
             scores[f"{part}_initiating_probability"] = _initiating(evidence, evidence.spans, part)
@@ -92,16 +93,16 @@ def option_probability(evidence: Evidence, item: Item) -> Value:
     return options[0] / (options[0] + math.fsum(options[1:]) + EPSILON)
 
 
-def _initiating(evidence: Evidence, spans: Mapping[str, Sequence[Span]], part: str) -> dict[str, Value]:
-    scores: dict[str, Value] = {}
+def _initiating(evidence: Evidence, spans: Mapping[str, Sequence[Span]], part: str) -> ScoreColumn:
+    scores = ScoreColumn()
     for item in evidence.items.get(part, ()):
         found = evidence.reading(item.original)
         if isinstance(found, Missing):
-            scores[item.example_id] = found
+            scores.add(item.example_id, found)
             continue
         chosen = initiating_tokens(found, item.original["reply"], spans.get(item.example_id, ()), evidence.first_n)
         if chosen.any():
-            scores[item.example_id] = float(np.exp(found.log_probs[chosen]).mean())
+            scores.add(item.example_id, float(np.exp(found.log_probs[chosen]).mean()))
     return scores
 
 

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from palu.evaluation.base import DOCUMENT, ItemScores, Missing, Scope, Value, answers, mean
+from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import Evidence
 from palu.evaluation.items import Example, measured_parts
 
@@ -32,26 +33,26 @@ class Overlap(NamedTuple):
 
 
 def items(evidence: Evidence) -> ItemScores:
-    scores: dict[str, dict[str, Value]] = {name: {} for name in (*Overlap._fields, QUESTION)}
+    scores = {name: ScoreColumn() for name in (*Overlap._fields, QUESTION)}
     for part in measured_parts(evidence.scope.kinds):
-        scores[f"{part}_rouge"] = {}
+        scores[f"{part}_rouge"] = ScoreColumn()
         for item in evidence.items.get(part, ()):
             found = compare(evidence, item.original, item.original)
-            scores[f"{part}_rouge"][item.example_id] = recall(found)
+            scores[f"{part}_rouge"].add(item.example_id, recall(found))
             _add(scores, item.original, found)
     for item in evidence.items.get("forget", ()):
         if item.question is not None and item.question["example_id"] in evidence.generations:
-            scores[QUESTION][item.example_id] = recall(compare(evidence, item.question, item.original))
+            scores[QUESTION].add(item.example_id, recall(compare(evidence, item.question, item.original)))
         if item.paraphrase is not None:
             # In no aggregate, but in the peer's log: the same generation against the reply said otherwise
             _add(scores, item.paraphrase, compare(evidence, item.original, item.paraphrase))
     return scores
 
 
-def _add(scores: dict[str, dict[str, Value]], row: Example, found: Overlap | Missing) -> None:
+def _add(scores: dict[str, ScoreColumn], row: Example, found: Overlap | Missing) -> None:
     if not isinstance(found, Missing):
         for name, value in found._asdict().items():
-            scores[name][row["example_id"]] = value
+            scores[name].add(row["example_id"], value)
 
 
 def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:

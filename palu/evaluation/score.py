@@ -9,11 +9,13 @@ from palu import evaluation, tables
 from palu.errors import UserError
 from palu.evaluation import METRICS, open_unlearning
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, row_value
+from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import Evidence, EvidencePaths, gather
 from palu.evaluation.family import Family
 from palu.evaluation.forget_quality import describe
 from palu.evaluation.settings import EvaluationSettings
 from palu.files import write_json
+from palu.stored import StoredRows, rows_tables, write_stream
 
 # Metrics that stay out of the summary, unless asked for by name, where their input was not given
 OPTIONAL = {
@@ -117,7 +119,7 @@ def _families(metrics: list[str] | None) -> list[Family]:
 
 def write(out_folder: Path, items: ItemScores, scored: Scored, run: str, provenance: Mapping[str, str]) -> None:
     """Write the three files of one model's scores; summary.json last, so that it stands for the whole."""
-    rows = [
+    rows = (
         {
             "run": run,
             "example_id": example_id,
@@ -127,8 +129,8 @@ def write(out_folder: Path, items: ItemScores, scored: Scored, run: str, provena
         }
         for metric, scores in items.items()
         for example_id, value in scores.items()
-    ]
-    tables.write(out_folder / "scores.parquet", "scores", rows, provenance)
+    )
+    write_stream(out_folder / "scores.parquet", "scores", rows_tables(rows, "scores"), provenance)
     write_json(out_folder / "reasons.json", scored.reasons)
     write_json(out_folder / "summary.json", scored.summary)
 
@@ -140,11 +142,11 @@ def read_items(path: Path, own_items: open_unlearning.Items | None = None) -> It
     """
     if path.suffix == ".json":
         return open_unlearning.read_log(path, own_items)
-    items: dict[str, dict[str, Value]] = {}
+    items: dict[str, ScoreColumn] = {}
     runs = set()
-    for row in tables.rows(path, "scores"):
+    for row in StoredRows(path, "scores").columns("run", "metric", "example_id", "value", "reason"):
         runs.add(row["run"])
-        items.setdefault(row["metric"], {})[row["example_id"]] = row_value(row)
+        items.setdefault(row["metric"], ScoreColumn()).add(row["example_id"], row_value(row))
     if len(runs) > 1:
         raise UserError(f"{path}: holds the scores of {len(runs)} runs; allowed: one")
     return items

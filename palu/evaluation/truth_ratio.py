@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
+from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import Evidence
 from palu.evaluation.items import Item, measured_parts
 from palu.tables import FORGET_PARTS
@@ -26,7 +27,9 @@ EPSILON = 1e-10
 
 def items(evidence: Evidence) -> ItemScores:
     return {
-        f"{part}_truth_ratio": {item.example_id: truth_ratio(evidence, item) for item in evidence.items.get(part, ())}
+        f"{part}_truth_ratio": ScoreColumn(
+            (item.example_id, truth_ratio(evidence, item)) for item in evidence.items.get(part, ())
+        )
         for part in measured_parts(evidence.scope.kinds)
     }
 
@@ -36,7 +39,9 @@ def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
     for part in measured_parts(scope.kinds):
         reduce = closeness if part in FORGET_PARTS else certainty
         scores = items.get(f"{part}_truth_ratio", {})
-        values = {key: score if isinstance(score, Missing) else reduce(score) for key, score in scores.items()}
+        values = ScoreColumn(
+            (key, score if isinstance(score, Missing) else reduce(score)) for key, score in scores.items()
+        )
         result[f"{part}_truth_ratio"] = scope.lacking(part, "perturbed") or mean(values, f"{part} truth ratio")
     return result
 

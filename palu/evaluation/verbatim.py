@@ -12,6 +12,7 @@ from types import ModuleType
 
 from palu.evaluation import rouge
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
+from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import Evidence
 from palu.evaluation.items import VERBMEM, Example
 
@@ -22,12 +23,12 @@ STEMMED = "verbatim_memorization_stemmed"
 
 
 def items(evidence: Evidence) -> ItemScores:
-    scores: dict[str, dict[str, Value]] = {PLAIN: {}, STEMMED: {}}
+    scores = {PLAIN: ScoreColumn(), STEMMED: ScoreColumn()}
     for item in evidence.items.get(VERBMEM, ()):
         row = item.original
         answer, true = rouge.answer(evidence, row), beginning(evidence, row)
-        scores[PLAIN][item.example_id] = rouge.f1(answer, true, rouge.plain_words)
-        scores[STEMMED][item.example_id] = rouge.f1(answer, row["reply"], rouge.words)
+        scores[PLAIN].add(item.example_id, rouge.f1(answer, true, rouge.plain_words))
+        scores[STEMMED].add(item.example_id, rouge.f1(answer, row["reply"], rouge.words))
     return scores
 
 

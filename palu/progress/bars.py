@@ -1,7 +1,7 @@
 """How far a stage is: a bar in a terminal, elsewhere a plain line every few seconds."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 if TYPE_CHECKING:
@@ -70,3 +70,16 @@ def followed(items: Iterable[Item], what: str, total: int | None, unit: str) -> 
         for item in items:
             yield item
             bar.update()
+
+
+def in_proportion(advance: Callable[[int], object], pieces: int, rows: int) -> Callable[[int], None]:
+    """What is told of finished pieces, for a bar that counts the `rows` which so many `pieces` make up."""
+    done = 0
+
+    def told(count: int) -> None:
+        nonlocal done
+        before = done * rows // pieces
+        done += count
+        advance(done * rows // pieces - before)
+
+    return told

@@ -6,7 +6,7 @@ A state, 8 KB at D = 4096 in bfloat16, and one frozen copy of the head give the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,12 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from palu import models, tables, tokens
+from palu import models, stored, tables, tokens
 from palu.errors import UserError
 from palu.heads import ChunkedHead
-from palu.progress import followed
+from palu.progress import in_proportion, progress_bar
 from palu.reference import reference_provenance
+from palu.stretches import windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,14 +57,22 @@ def write_states(
     Raises UserError when the examples have no training row of these parts, and what loading and encoding raise.
     """
     tokenizer = models.load_tokenizer(model_folder)
-    rows = tokens.encode(training_rows(examples_path, parts), tokenizer, settings, settings.max_length)
+    rows = training_rows(examples_path, parts)
     facts = reference_provenance(model_folder, settings)
     facts |= {"parts": ",".join(parts), "examples": tables.content_digest(examples_path)}
     model = models.load_model(model_folder, settings.dtype)
     model.to(models.chosen_device(device))  # type: ignore[arg-type]
-    buckets = tokens.length_buckets(([len(row)] for row in rows), TOKENS_PER_BATCH)
-    batches = (tokens.collate([rows[i] for i in bucket], tokenizer.pad_token_id) for bucket in buckets)
-    write_states_of(model, followed(batches, "reference states", len(buckets), "batch"), out, facts, kept)
+
+    def batches(advance: Callable[[int], object]) -> Iterator[tokens.Batch]:
+        for window in windows(rows):
+            pieces = tokens.encode(window, tokenizer, settings, settings.max_length)
+            told = in_proportion(advance, len(pieces), len(window))
+            for bucket in tokens.length_buckets(([len(piece)] for piece in pieces), TOKENS_PER_BATCH):
+                yield tokens.collate([pieces[i] for i in bucket], tokenizer.pad_token_id)
+                told(len(bucket))
+
+    with progress_bar("reference states", len(rows), "row") as bar:
+        write_states_of(model, batches(bar.update), out, facts, kept)
 
 
 def write_states_of(
@@ -90,14 +99,12 @@ def write_states_of(
             parquet.write_batch(_record_batch(batch, stored if kept.hidden else None, log_prob, parquet.schema))
 
 
-def training_rows(examples_path: Path, parts: Collection[str]) -> list[dict[str, Any]]:
+def training_rows(examples_path: Path, parts: Collection[str]) -> Sequence[dict[str, Any]]:
     """The rows of the examples table that are trained on: each fact's own question and own reply.
 
-    Raises UserError when there are none.
+    They are read as they are asked for. Raises UserError when there are none.
     """
-    rows = [
-        row for row in tables.rows(examples_path, "examples") if row["part"] in parts and tables.is_training_row(row)
-    ]
+    rows = stored.training_rows(examples_path, parts)
     if not rows:
         raise UserError(f"{examples_path}: no original prompt-reply row in part {' or '.join(sorted(parts))}")
     return rows

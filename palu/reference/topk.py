@@ -7,7 +7,7 @@ bfloat16 logits tie heavily, and `torch.topk` breaks ties as it likes, so that i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from palu.progress import followed
 from palu.reference import reference_provenance
 from palu.reference.states import from_storage, training_rows
 from palu.roles import SENSITIVE
+from palu.stretches import windows
 
 
 def write_topk(
@@ -43,32 +44,40 @@ def write_topk(
     """
     reference = reference_provenance(model_folder, settings) | {"layer": tables.LAST_LAYER}
     parts = tables.check(states_path, "states", reference)["parts"]
-    whole = tokens.encode_whole(
-        training_rows(examples_path, parts.split(",")),
-        models.load_tokenizer(model_folder),
-        settings,
-        settings.max_length,
-        tokens.read_spans(spans_path),
-    )
-    rows = list(whole)
-    if not any((row.role == SENSITIVE).any() for row in rows):
-        raise UserError(f"{spans_path}: no span covers a token of the {len(rows)} replies in {states_path}")
+    rows = training_rows(examples_path, parts.split(","))
+    tokenizer, spans = models.load_tokenizer(model_folder), tokens.read_spans(spans_path)
+
+    def token_rows() -> Iterator[list[tokens.TokenRow]]:
+        aimed = False
+        for window in windows(rows):
+            found = list(tokens.encode_whole(window, tokenizer, settings, settings.max_length, spans))
+            aimed = aimed or any((row.role == SENSITIVE).any() for row in found)
+            yield found
+        if not aimed:
+            raise UserError(f"{spans_path}: no span covers a token of the {len(rows)} replies in {states_path}")
+
     weight, bias = models.head_weight(model_folder, "float32")
     place = models.chosen_device(device)
     head = Projection(weight.to(place), None if bias is None else bias.to(place))
     facts = reference | {"spans": tables.content_digest(spans_path)}
-    write_topk_of(rows, states_path, head, k, out, facts)
+    write_topk_of(token_rows(), states_path, head, k, out, facts)
 
 
 def write_topk_of(
-    rows: Sequence[tokens.TokenRow], states_path: Path, head: Projection, k: int, out: Path, facts: Mapping[str, str]
+    rows: Iterable[Sequence[tokens.TokenRow]],
+    states_path: Path,
+    head: Projection,
+    k: int,
+    out: Path,
+    facts: Mapping[str, str],
 ) -> None:
     """Write the topk table of the sensitive positions of `rows`, which are whole: positions are those of documents.
 
-    facts: its provenance, with the states' `dtype`.
+    rows: group after group, in the order in which the states tell of the groups; one is held at a time. facts: its
+    provenance, with the states' `dtype`.
     """
     k = min(k, len(head.weight))
-    row_of = {row.example_id: row for row in rows}
+    row_of = _Following(rows)
     facts = {**facts, "k": str(k), "vocabulary": str(len(head.weight))}
     with tables.writer(out, "topk", facts, tables.topk_schema(k)) as parquet, torch.inference_mode():
         for batch in followed(tables.iterate(states_path, "states"), "reference top k", None, "batch"):
@@ -76,6 +85,29 @@ def write_topk_of(
             if len(chosen):
                 ids = _best_of(batch.take(pa.array(chosen)), head, k, facts["dtype"])
                 parquet.write_batch(_record_batch(batch, chosen, ids, parquet.schema))
+        row_of.finish()
+
+
+class _Following:
+    """The rows of the group that the states are at."""
+
+    def __init__(self, groups: Iterable[Sequence[tokens.TokenRow]]) -> None:
+        self._groups = iter(groups)
+        self._held: dict[str, tokens.TokenRow] = {}
+
+    def get(self, example_id: str) -> tokens.TokenRow | None:
+        """The row of an example of this group or a later one, at which the states are from now on."""
+        while example_id not in self._held:
+            group = next(self._groups, None)
+            if group is None:
+                return None
+            self._held = {row.example_id: row for row in group}
+        return self._held[example_id]
+
+    def finish(self) -> None:
+        """Go through what is left, for the checks at its end."""
+        for _ in self._groups:
+            pass
 
 
 def stable_top_k(z: Tensor, k: int) -> Tensor:
@@ -91,9 +123,7 @@ def stable_top_k(z: Tensor, k: int) -> Tensor:
     return ids.gather(-1, z.gather(-1, ids).sort(descending=True, stable=True).indices)
 
 
-def _sensitive(
-    batch: pa.RecordBatch, row_of: Mapping[str, tokens.TokenRow], states_path: Path
-) -> npt.NDArray[np.bool_]:
+def _sensitive(batch: pa.RecordBatch, row_of: _Following, states_path: Path) -> npt.NDArray[np.bool_]:
     """(rows of the batch,): whether each one predicts a sensitive token; the tokens are checked on the way."""
     sensitive = np.zeros(len(batch), dtype=bool)
     for example_id, members in _by_example(batch):

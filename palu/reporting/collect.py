@@ -109,12 +109,12 @@ class Run:
             return None
         return float(value)
 
-    @cached_property
+    @property
     def steps(self) -> list[dict[str, Any]]:
-        """The step log: one row per optimiser step and loss term."""
+        """The step log: one row per optimiser step and loss term. It is read anew each time: a study has hundreds."""
         return tables.rows(Path(self.entry.folder) / "steps.parquet", "steps")
 
-    @property
+    @cached_property
     def seconds(self) -> float:
         """How long the optimiser steps took."""
         return math.fsum({row["step"]: row["seconds"] for row in self.steps}.values())
@@ -254,6 +254,6 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else canonical_json(value)
 
 
-def _spans(told: Index) -> dict[str, list[tuple[int, int]]]:
+def _spans(told: Index) -> Mapping[str, list[tuple[int, int]]]:
     """example_id -> what the display tagger marks."""
     return {} if told.display_tagger is None else read_spans(Path(told.spans[told.display_tagger]))

@@ -1,6 +1,7 @@
 """The figures: forgetting against utility, what happens over the epochs, the loss terms."""
 
 import math
+from itertools import islice
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -135,7 +136,7 @@ LOSS_PANELS = 8
 def losses(study: Study) -> Drawing:
     """The loss terms of each arm's first seed, step by step."""
     title = "Loss terms by step"
-    arms = [arm for arm in study.arms if arm.first.steps][:LOSS_PANELS]
+    arms = list(islice((arm for arm in study.arms if arm.first.steps), LOSS_PANELS))
     if not arms:
         text = "no steps were logged"
         return Drawing("losses", title, text, render("losses", 8, 2, lambda figure: say(figure, text)))

@@ -4,21 +4,26 @@ Adding one costs its file, its test and a line here: a `Settings` class, and `sp
 which yields rows of the spans table without the tagger's name.
 """
 
+from __future__ import annotations
+
 import importlib
 import io
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from palu.errors import UserError
 from palu.files import canonical_json, text_digest, write_json
 from palu.settings import check_known, unknown
-from palu.tagging.base import FALLBACK, Resources, Tagger, TaggerSettings, fallback_span
+from palu.tagging.base import Resources, Tagger, TaggerSettings
 from palu.tagging.merging import merge
+
+if TYPE_CHECKING:
+    from palu.tagging.found import FoundSpans
 
 __all__ = ["TAGGERS", "Coverage", "Resources", "Tagger", "TaggerSettings", "load", "merge", "original_rows", "tag"]
 
@@ -87,21 +92,18 @@ def tag(
     where no reply has any span.
     """
     # Arrow takes half a second to load, and studies import this module for `load` alone
-    import pyarrow as pa
-
-    from palu import tables
+    from palu import stored, tables
+    from palu.tagging.found import FoundSpans, Replies
 
     tagger = load(name)
     parts, examples = original_rows(examples_path, parts)
     resources = replace(resources or Resources(), examples_digest=tables.content_digest(examples_path))
-
-    def run() -> list[dict[str, Any]]:
-        return merge(_checked(tagger.spans(examples, settings, resources), examples, name))
-
-    own, seconds = _timed(run)
-    served = list(_fallbacks(examples, own, settings.fallback, name))
-    rows = [*own, *served]
-    if not rows:
+    replies = Replies(examples)
+    found, seconds = _timed(lambda: FoundSpans(tagger.spans(examples, settings, resources), replies, name))
+    counted = _Counted()
+    rows = chain(counted.own(found.merged()), counted.served(found.fallbacks(settings.fallback)))
+    first = next(rows, None)
+    if first is None:
         raise UserError(f"tagger {name!r}: found nothing sensitive in the {len(examples)} replies of {examples_path}")
     provenance = {
         "tagger": name,
@@ -109,45 +111,59 @@ def tag(
         "examples": resources.examples_digest,
         "parts": ",".join(parts),
     }
+    stored.write_stream(out, "spans", stored.rows_tables(chain([first], rows), "spans"), provenance)
     coverage = Coverage(
         rows=len(examples),
-        rows_without_span=len(examples) - len({row["example_id"] for row in own}),
-        fallback_rows=len(served),
-        spans=len(rows),
-        marked_characters=sum(row["char_end"] - row["char_start"] for row in rows),
-        characters=sum(len(example["reply"]) for example in examples),
+        rows_without_span=len(examples) - found.tagged_rows,
+        fallback_rows=counted.fallbacks,
+        spans=counted.spans,
+        marked_characters=counted.characters,
+        characters=sum(replies.lengths),
     )
-    tables.write(out, "spans", pa.Table.from_pylist(rows, schema=tables.SPANS), provenance)
     write_json(out.with_suffix(".json"), asdict(coverage) | {"tagger": name, "seconds": seconds})
     print(f"{name}: {coverage}")
     return coverage
 
 
-def _timed(run: Callable[[], list[dict[str, Any]]]) -> tuple[list[dict[str, Any]], float]:
+class _Counted:
+    """Counts the rows of a spans table as they go by."""
+
+    def __init__(self) -> None:
+        self.spans = self.fallbacks = self.characters = 0
+
+    def own(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for row in rows:
+            self.spans += 1
+            self.characters += row["char_end"] - row["char_start"]
+            yield row
+
+    def served(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for row in self.own(rows):
+            self.fallbacks += 1
+            yield row
+
+
+def _timed(run: Callable[[], FoundSpans]) -> tuple[FoundSpans, float]:
     """What `run` gives, and its seconds: where it is short, of a second time, when all libraries are loaded."""
-    found: list[dict[str, Any]] = []
-    seconds = math.inf
-    for is_second in (False, True):
-        with redirect_stdout(io.StringIO()) if is_second else nullcontext():
-            # the spans of long documents are not held twice
-            found.clear()
+    started = time.perf_counter()
+    found = run()
+    seconds = time.perf_counter() - started
+    if seconds <= LONG_SECONDS:
+        with redirect_stdout(io.StringIO()):
             started = time.perf_counter()
             found = run()
             seconds = min(seconds, time.perf_counter() - started)
-        if seconds > LONG_SECONDS:
-            break
     return found, seconds
 
 
-def original_rows(examples_path: Path, parts: Sequence[str] | None) -> tuple[list[str], list[dict[str, Any]]]:
+def original_rows(examples_path: Path, parts: Sequence[str] | None) -> tuple[list[str], Sequence[dict[str, Any]]]:
     """The parts, and their rows that models are trained on; none = those of `tables.FORGET_PARTS` that are held.
 
-    Raises UserError for a part without a row, and where no reply is left.
+    Rows are read as they are asked for. Raises UserError for a part without a row, and where no reply is left.
     """
-    from palu import tables
+    from palu import stored, tables
 
-    rows = tables.rows(examples_path, "examples")
-    held = {row["part"] for row in rows}
+    held = {row["part"] for row in stored.StoredRows(examples_path, "examples").columns("part")}
     if parts is None:
         # the first of them is there in every benchmark, and named where it is not
         first, *others = tables.FORGET_PARTS
@@ -155,33 +171,7 @@ def original_rows(examples_path: Path, parts: Sequence[str] | None) -> tuple[lis
     for part in parts:
         if part not in held:
             raise unknown("part", part, str(examples_path), held)
-    chosen = [row for row in rows if row["part"] in parts and tables.is_training_row(row)]
+    chosen = stored.training_rows(examples_path, parts)
     if not any(row["reply"] for row in chosen):
         raise UserError(f"{examples_path}: no original reply in the parts {', '.join(parts)}: nothing to tag")
     return list(parts), chosen
-
-
-def _fallbacks(
-    examples: Sequence[Mapping[str, Any]], spans: Iterable[Mapping[str, Any]], fallback: str, tagger: str
-) -> Iterator[dict[str, Any]]:
-    served = {span["example_id"] for span in spans}
-    for example in examples:
-        found = fallback_span(example["reply"], fallback) if example["example_id"] not in served else None
-        if found is not None:
-            start, end = found
-            place = {"example_id": example["example_id"], "char_start": start, "char_end": end}
-            yield place | {"label": FALLBACK, "score": None, "tagger": tagger}
-
-
-def _checked(
-    spans: Iterable[dict[str, Any]], examples: Sequence[Mapping[str, Any]], name: str
-) -> Iterator[dict[str, Any]]:
-    replies = {example["example_id"]: example["reply"] for example in examples}
-    for number, span in enumerate(spans, start=1):
-        place = f"tagger {name!r}: span {number} of example {span['example_id']!r}"
-        if span["example_id"] not in replies:
-            raise UserError(f"{place}: there is no such example among the {len(replies)} that are tagged")
-        start, end, length = span["char_start"], span["char_end"], len(replies[span["example_id"]])
-        if not 0 <= start < end <= length:
-            raise UserError(f"{place}: {start}..{end} lies outside its reply; allowed: 0 <= start < end <= {length}")
-        yield {"score": None, **span, "tagger": name}

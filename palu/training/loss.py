@@ -167,7 +167,7 @@ def _write_reference(
     if "top_k" in needs:
         paths["topk"] = folder / "topk.parquet"
         head = Projection(*models.output_head(reference))
-        write_topk_of(rows["forget"], paths["states"], head, len(head.weight), paths["topk"], facts)
+        write_topk_of([rows["forget"]], paths["states"], head, len(head.weight), paths["topk"], facts)
     if "retain_states" in needs:
         paths["retain_states"] = states("retain", Kept())
     if "retain_layer_states" in needs:

@@ -20,10 +20,11 @@ from palu import benchmarks, tables
 from palu.evaluation import gradnorm, infer
 from palu.evaluation.evidence import EvidencePaths
 from palu.evaluation.infer import Subject
-from palu.evaluation.items import asked_rows, attacked_rows, evaluated_items, read_rows
+from palu.evaluation.items import Items, asked_rows, attacked_among, attacked_rows, read_rows
 from palu.evaluation.score import score
 from palu.evaluation.settings import EvaluationSettings, FluencySettings
 from palu.models import Architecture, ModelSettings, build_from_scratch, save_model
+from palu.stored import StoredRows
 
 SETTINGS = EvaluationSettings(fluency=FluencySettings(classifier=None))
 
@@ -108,9 +109,13 @@ def passes(
 ) -> list[tuple[str, int, float, float]]:
     """Time each pass once."""
     path = folder / "examples.parquet"
-    examples = tables.rows(path, "examples")
-    items = [item for part in SETTINGS.parts for item in evaluated_items(examples, part)]
-    read, asked, attacked = list(read_rows(items, SETTINGS)), list(asked_rows(items, SETTINGS)), attacked_rows(items)
+    examples: StoredRows[dict[str, Any]] = StoredRows(path, "examples")
+    found = Items(examples)
+    items = {part: found.of(part) for part in SETTINGS.parts}
+    every = [item for own in items.values() for item in own]
+    read, asked, attacked = (
+        list(rows) for rows in (read_rows(every, SETTINGS), asked_rows(every, SETTINGS), attacked_rows(items))
+    )
     told = ModelSettings(template=template)
     subject, other = (Subject(each, path, told, SETTINGS, None) for each in (model, reference))
     out = {
@@ -121,20 +126,28 @@ def passes(
     }
     results = [
         timed(
-            "log-probabilities", len(read), subject, lambda: subject.write_logprobs(out["logprobs"], read, attacked)
+            "log-probabilities",
+            len(read),
+            subject,
+            lambda: subject.write_logprobs(out["logprobs"], lambda: iter(read), attacked_among(items)),
         ),
-        timed("generations", len(asked), subject, lambda: subject.write_generations(out["generations"], asked)),
+        timed(
+            "generations",
+            len(asked),
+            subject,
+            lambda: subject.write_generations(out["generations"], lambda: iter(asked)),
+        ),
         timed(
             "gradient norms (and backward)",
             len(attacked),
             None,
-            lambda: subject.write_gradient_norms(out["gradient_norms"], attacked),
+            lambda: subject.write_gradient_norms(out["gradient_norms"], lambda: iter(attacked)),
         ),
         timed(
             "reference's log-probabilities",
             len(attacked),
             other,
-            lambda: other.write_logprobs(out["reference"], attacked, []),
+            lambda: other.write_logprobs(out["reference"], lambda: iter(attacked), []),
         ),
         timed("arithmetic", len(examples), None, lambda: score(EvidencePaths(path, **out), folder, SETTINGS)),
     ]

@@ -182,7 +182,7 @@ class Ours(Step):
         batches = [tokens.collate(self.forget[start : start + 8], 0) for start in range(0, options.rows, 8)]
         write_states_of(self.model, batches, states, facts, Kept())
         weight, _ = models.output_head(self.model)
-        write_topk_of(self.forget, states, Projection(weight.float()), SETTINGS.top_k, topk, facts)
+        write_topk_of([self.forget], states, Projection(weight.float()), SETTINGS.top_k, topk, facts)
         references = References(SETTINGS.needs, ReferencePaths(states, topk), {}, SETTINGS.top_k)
         self.loop = Loop(
             UnlearnObjective(self.model, palu, SETTINGS, references),

@@ -104,7 +104,7 @@ def test_the_arrays_of_the_original_code_give_its_utility_and_forget_quality(sha
             shares = [p / (p + sum(wrong) + EPSILON) if part in NORMALISED else p for p, wrong in own]
             ratios = [ratio(r, w) for r, w in zip(columns["correct_loss"], columns["wrong_losses"], strict=True)]
             columns = {"probability": shares, "rouge": columns["rougeL_recall"], "truth_ratio": ratios}
-            items |= {f"{part}_{name}": dict(enumerate(values)) for name, values in columns.items()}
+            items |= {f"{part}_{name}": {str(i): v for i, v in enumerate(values)} for name, values in columns.items()}
         return items
 
     items = {name: items_of(log) for name, log in told["logs"].items()}
