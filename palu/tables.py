@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from palu.errors import UserError
 from palu.files import atomic, file_digest
-from palu.parquet import damage_told, stated
+from palu.parquet import damage_told, open_checked, stated
 
 # Raise a table's version whenever its columns or their meaning change.
 SCHEMA_VERSIONS = {

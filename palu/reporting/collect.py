@@ -4,7 +4,7 @@ Nothing is computed here. A number that is not there stays `None` with the reaso
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
