@@ -55,7 +55,7 @@ def parse(text: str, place: str) -> Any:
     Raises UserError in one line for a text that is not YAML, has a key twice in one mapping, or is not plain.
     """
     try:
-        value = yaml.load(text, Loader=_Loader)
+        value = _Loader(text).get_single_data()
     except _YAML_ERRORS as error:
         told = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{place}: not valid YAML: {told}") from None

@@ -174,7 +174,7 @@ def test_merges_that_double_a_mapping_again_and_again_are_refused():
         ("a: 0x" + "f" * 5000, "study.yaml: a: a number of 20000 bits is too large"),
         ("a: [.nan]", "study.yaml: a.0: nan is not finite; allowed: finite numbers"),
         ("a: 2020-01-01", "study.yaml: a: a value of type date is not plain"),
-        ('a: "\\0"', "study.yaml: a: '\\x00' holds NUL"),
+        ('a: "\\0"', "study.yaml: a: '\\x00' holds the character"),
         ("a: !!bool 3", "study.yaml: not valid YAML: "),
     ],
 )

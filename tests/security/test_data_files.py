@@ -15,7 +15,7 @@ from palu.benchmarks import custom, tofu
 from palu.benchmarks.source import Source
 from palu.cli import main
 from palu.errors import UserError
-from palu.tagging import annotations
+from palu.tagging.annotations import annotated
 from palu.tagging.base import Resources
 from tests.security.hostile import ESCAPES, Pickled, code_that_touches, refusal
 
@@ -87,7 +87,7 @@ def test_a_list_of_aliases_that_repeat_aliases_is_refused(dataset):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
     (dataset / "README.md").write_text("\n".join(["---", *lines, "configs: *a8", "---", ""]))
-    assert "holds more values than can be meant" in refused(dataset)
+    assert "holds more than 1000000 values" in refused(dataset)
 
 
 def test_an_archive_is_not_unpacked(dataset):
@@ -141,7 +141,7 @@ def test_a_parquet_file_that_unpacks_to_more_than_memory_is_refused_unread(tmp_p
     monkeypatch.setattr(parquet, "MOST_BYTES", 2**20)
     assert path.stat().st_size < 2**20
     with pytest.raises(UserError) as error:
-        list(annotations.annotated([], str(path), Resources()))
+        list(annotated([], str(path), Resources()))
     assert "200000 rows that unpack to 2" in refusal(error)
     monkeypatch.setattr(parquet, "MOST_ROWS", 1000)
     monkeypatch.setattr(parquet, "MOST_BYTES", 2**40)
