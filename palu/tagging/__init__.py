@@ -4,8 +4,6 @@ Adding one costs its file, its test and a line here: a `Settings` class, and `sp
 which yields rows of the spans table without the tagger's name.
 """
 
-from __future__ import annotations
-
 import importlib
 import io
 import time
@@ -143,7 +141,7 @@ class _Counted:
             yield row
 
 
-def _timed(run: Callable[[], FoundSpans]) -> tuple[FoundSpans, float]:
+def _timed(run: "Callable[[], FoundSpans]") -> "tuple[FoundSpans, float]":
     """What `run` gives, and its seconds: where it is short, of a second time, when all libraries are loaded."""
     started = time.perf_counter()
     found = run()
