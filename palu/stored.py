@@ -6,6 +6,7 @@ file are read once; rows in any order are right too, and slow.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -33,7 +34,26 @@ def _as_dicts(batch: pa.Table) -> list[Any]:
     return list(batch.to_pylist())
 
 
-class StoredRows(Sequence[T], Generic[T]):
+class LookedUp(Sequence[T], ABC, Generic[T]):
+    """A sequence whose values are made as they are asked for: `_at` makes that of a number from 0 on."""
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[T]: ...
+    def __getitem__(self, place: int | slice) -> T | list[T]:
+        if isinstance(place, slice):
+            return [self._at(number) for number in range(*place.indices(len(self)))]
+        number = place + len(self) if place < 0 else place
+        if not 0 <= number < len(self):
+            raise IndexError(place)
+        return self._at(number)
+
+    @abstractmethod
+    def _at(self, number: int) -> T: ...
+
+
+class StoredRows(LookedUp[T]):
     """The rows of a table by number, decoded as they are asked for.
 
     decode: a stretch of the table -> one value for each of its rows; none = dicts. expected: as for `tables.read`.
@@ -58,16 +78,7 @@ class StoredRows(Sequence[T], Generic[T]):
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    @overload
-    def __getitem__(self, place: int) -> T: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[T]: ...
-    def __getitem__(self, place: int | slice) -> T | list[T]:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-        number = place + len(self) if place < 0 else place
-        if not 0 <= number < len(self):
-            raise IndexError(place)
+    def _at(self, number: int) -> T:
         group = int(np.searchsorted(self._starts, number, side="right")) - 1
         stretch, offset = divmod(number - int(self._starts[group]), STRETCH_ROWS)
         return self._stretch(group, stretch)[offset]
@@ -105,7 +116,7 @@ def _held(cache: OrderedDict[Any, Any], key: Any, make: Callable[[], Any], most:
     return cache[key]
 
 
-class ChosenRows(Sequence[T], Generic[T]):
+class ChosenRows(LookedUp[T]):
     """Some rows of a sequence, by their numbers in it."""
 
     def __init__(self, rows: Sequence[T], numbers: Iterable[int]) -> None:
@@ -115,14 +126,8 @@ class ChosenRows(Sequence[T], Generic[T]):
     def __len__(self) -> int:
         return len(self._numbers)
 
-    @overload
-    def __getitem__(self, place: int) -> T: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[T]: ...
-    def __getitem__(self, place: int | slice) -> T | list[T]:
-        if isinstance(place, slice):
-            return [self._rows[number] for number in self._numbers[place]]
-        return self._rows[self._numbers[place]]
+    def _at(self, number: int) -> T:
+        return self._rows[self._numbers[number]]
 
 
 def training_rows(path: Path, parts: Collection[str]) -> Sequence[dict[str, Any]]:

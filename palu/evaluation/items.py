@@ -3,14 +3,14 @@
 from array import array
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from palu.errors import UserError
 from palu.evaluation.settings import EvaluationSettings
-from palu.stored import StoredRows
+from palu.stored import LookedUp, StoredRows
 from palu.tables import VALIDATION
 
 Example = Mapping[str, Any]
@@ -136,7 +136,7 @@ class Items:
         return _PartItems(self._rows, chosen, [original, firsts(1), firsts(3)], wrong[by_index], bounds)
 
 
-class _PartItems(Sequence[Item]):
+class _PartItems(LookedUp[Item]):
     """The items of one part, made as they are asked for."""
 
     def __init__(
@@ -150,21 +150,14 @@ class _PartItems(Sequence[Item]):
     def __len__(self) -> int:
         return len(self._original)
 
-    @overload
-    def __getitem__(self, place: int) -> Item: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Item]: ...
-    def __getitem__(self, place: int | slice) -> Item | list[Item]:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-
+    def _at(self, number: int) -> Item:
         def row(numbers: npt.NDArray[np.int32]) -> Example | None:
-            return self._rows[int(numbers[place])] if numbers[place] >= 0 else None
+            return self._rows[int(numbers[number])] if numbers[number] >= 0 else None
 
         return Item(
-            original=self._rows[int(self._original[place])],
+            original=self._rows[int(self._original[number])],
             paraphrase=row(self._paraphrase),
-            perturbed=tuple(self._rows[i] for i in self._wrong[self._start[place] : self._stop[place]].tolist()),
+            perturbed=tuple(self._rows[i] for i in self._wrong[self._start[number] : self._stop[number]].tolist()),
             question=row(self._question),
         )
 

@@ -24,7 +24,8 @@ from palu.files import atomic, is_storage_failure, storage_reason, text_digest
 from palu.hub import refusals
 from palu.hub.asking import Endpoint, endpoint
 from palu.hub.checksums import Checksum, Mismatch, checked_sha256
-from palu.hub.repository import File, Repository, commit_of, files_of, is_inside
+from palu.hub.listing import File, commit_of, files_of, is_inside
+from palu.hub.repository import Repository
 from palu.hub.transfer import fetch
 
 

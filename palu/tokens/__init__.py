@@ -3,7 +3,8 @@
 from palu.span_tables import read_spans
 from palu.tokens.batches import Batch, Bins, Replies, collate, length_buckets, with_every_position
 from palu.tokens.pieces import cut, grouped
-from palu.tokens.rows import SpanCounts, TokenRow, count_spans, encode, encode_whole
+from palu.tokens.row import TokenRow
+from palu.tokens.rows import SpanCounts, count_spans, encode, encode_whole
 
 __all__ = [
     "Batch",

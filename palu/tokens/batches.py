@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from palu.roles import PADDING
-from palu.tokens.rows import TokenRow
+from palu.tokens.row import TokenRow
 
 
 @dataclass(frozen=True, eq=False)

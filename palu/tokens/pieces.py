@@ -21,7 +21,7 @@ from palu.errors import UserError
 from palu.roles import PROMPT
 
 if TYPE_CHECKING:
-    from palu.tokens.rows import TokenRow
+    from palu.tokens.row import TokenRow
 
 
 def cut(row: TokenRow, max_length: int) -> list[TokenRow]:
