@@ -33,9 +33,7 @@ def job(world: World) -> Job:
 @pytest.fixture
 def project(world: World, job: Job, tmp_path: Path) -> Project:
     """The study before that job ran."""
-    clone = object.__new__(Project)
-    clone.folder = tmp_path / "project"
-    shutil.copytree(world.folder, clone.folder, symlinks=True, copy_function=shutil.copy2)
+    clone = Project.at(world.folder).copied(tmp_path / "project")
     shutil.rmtree(clone.folder / Path(job.outputs[0]).parent)
     return clone
 

@@ -94,10 +94,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def unfinished(local: Project, cluster: Cluster, tmp_path: Path) -> Iterator[Scheduled]:
     """A copy of it that lacks the unlearned model and whatever follows from it."""
-    copied = object.__new__(Project)
-    copied.folder = tmp_path / "project"
-    shutil.copytree(local.folder, copied.folder, symlinks=True, copy_function=shutil.copy2)
-    scheduled = Scheduled(copied, cluster)
+    scheduled = Scheduled(local.copied(tmp_path / "project"), cluster)
     shutil.rmtree(scheduled.run_folder.parent)
     yield scheduled
     scheduled.stop()

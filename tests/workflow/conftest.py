@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +44,19 @@ class Project:
             else:
                 shutil.copy(source, folder / name)
 
+    @classmethod
+    def at(cls, folder: Path) -> "Project":
+        """One that is there already."""
+        found = object.__new__(cls)
+        found.folder = folder
+        return found
+
+    def copied(self, folder: Path) -> "Project":
+        """A copy that may be edited."""
+        # links to the large outputs would do, but Snakemake compares modification times of what it finds
+        shutil.copytree(self.folder, folder, symlinks=True, copy_function=shutil.copy2)
+        return Project.at(folder)
+
     def snakemake(self, study: dict, *arguments: str) -> subprocess.CompletedProcess:
         (self.folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "study.yaml", *arguments]
@@ -62,20 +76,24 @@ class Project:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
     """The small study, run to its report. Read only: take a copy through `project` to edit it."""
-    project = Project(tmp_path_factory.mktemp("finished"))
-    done = project.snakemake(STUDY)
-    assert done.returncode == 0, done.stderr
-    return project
+    # The processes of a run of the tests have one such study: the first that asks makes it, the others wait.
+    root = tmp_path_factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "finished"
+    with FileLock(f"{folder}.lock"):
+        if (folder / "done").is_file():
+            return Project.at(folder)
+        folder.mkdir()
+        project = Project(folder)
+        done = project.snakemake(STUDY)
+        assert done.returncode == 0, done.stderr
+        (folder / "done").touch()
+        return project
 
 
 @pytest.fixture
 def project(finished, tmp_path) -> Project:
     """A finished study that a test may edit."""
-    # links to the large outputs would do, but Snakemake compares modification times of what it finds
-    shutil.copytree(finished.folder, tmp_path / "project", symlinks=True, copy_function=shutil.copy2)
-    clone = object.__new__(Project)
-    clone.folder = tmp_path / "project"
-    return clone
+    return finished.copied(tmp_path / "project")
 
 
 @pytest.fixture
