@@ -44,6 +44,9 @@ def damage_told(path: Path, what: str = "a damaged Parquet file") -> Iterator[No
     """Turn what Arrow raises over a damaged file into one line that names the file and what mends it."""
     try:
         yield
+    except MemoryError:
+        # Arrow's is one of its own errors too, and says nothing against the file
+        raise
     except _DAMAGE as error:
         raise UserError(f"{path}: {what}: {damage(error)}") from None
 
@@ -88,5 +91,7 @@ def foreign_rows(path: Path) -> list[dict[str, Any]]:
 def _foreign(path: Path) -> Iterator[None]:
     try:
         yield
+    except MemoryError:
+        raise
     except _DAMAGE as error:
         raise UserError(f"{path}: not a readable Parquet file: {first_line(error)}") from None

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from palu import tables
+from palu import parquet, tables
 from palu.errors import UserError
 
 SPAN = {"example_id": "a", "char_start": 1, "char_end": 3, "label": "name", "score": None, "tagger": "gold"}
@@ -143,3 +143,8 @@ def test_a_streamed_table_is_never_in_memory_as_a_whole(tmp_path):
     held = [pa.total_allocated_bytes() - before for _ in tables.iterate(tmp_path / "states.parquet", "states")]
     assert len(held) >= batches * per_batch // 1024
     assert max(held) < numbers.nbytes * batches / 4
+
+
+def test_too_little_memory_is_not_told_as_damage(tmp_path):
+    with pytest.raises(MemoryError), parquet.damage_told(tmp_path / "sound.parquet"):
+        raise pa.ArrowMemoryError("realloc of size 8192 failed")

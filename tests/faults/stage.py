@@ -20,12 +20,20 @@ def run(arguments: list[str], folder: Path, log: Path, befalls: tuple[str, int] 
     leaves it little; ("file size", bytes) lets no file grow beyond.
     """
     os.chdir(folder)
+    _one_thread()
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(handle, stream)
     if befalls is not None:
         _prepare(*befalls)
     sys.exit(palu.cli.main(arguments))
+
+
+def _one_thread() -> None:
+    """As Snakemake has it for a job of one thread: another number of them rounds sums otherwise."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def _prepare(kind: str, number: int) -> None:
