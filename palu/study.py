@@ -31,10 +31,9 @@ from palu.training.settings import FinetuneSettings, MachineSettings, TrainingSe
 # Names become folders: no separator, no leading dot, nothing that a shell or a browser would read.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 LONGEST_NAME = 100
+Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$", max_length=LONGEST_NAME)]
 # Of one entry of `methods`: a slip in a grid is told before the machine counts to its end.
 MOST_RUNS = 10_000
-Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$", max_length=LONGEST_NAME)]
-
 DEFAULT_STUDY = Path("config/demo.yaml")
 
 
