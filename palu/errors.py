@@ -23,6 +23,12 @@ class UserError(Exception):
         super().__init__("".join(each if each.isprintable() else repr(each)[1:-1] for each in message))
 
 
+def shown(value: object, most_characters: int) -> str:
+    """A value for an error, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= most_characters else f"{text[:most_characters]}..."
+
+
 def first_line(error: BaseException) -> str:
     """A library's error as one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from palu import errors
 from palu.errors import UserError
 
 # A line is held in memory whole, so that there must be a limit: 16 MiB, more than the longest novels.
@@ -73,9 +74,8 @@ def json_object(line: bytes, place: str) -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """A value for an error: on one line, and cut where it is long."""
-    text = repr(value.strip()) if isinstance(value, str) else repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+    """A value for an error, without white space around it, and cut where it is long."""
+    return errors.shown(value.strip() if isinstance(value, str) else value, _SHOWN_CHARACTERS)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from palu import plain
-from palu.errors import UserError
+from palu.errors import UserError, shown
 
 # As much of a wrong value as an error shows.
 SHOWN_CHARACTERS = 200
@@ -42,7 +42,7 @@ class Settings(BaseModel):
         Raises UserError in one line that names the key, the value and what is allowed.
         """
         if not isinstance(values, Mapping):
-            raise UserError(f"{place}: {_shown(values)} is not a mapping of keys to values")
+            raise UserError(f"{place}: {shown(values, SHOWN_CHARACTERS)} is not a mapping of keys to values")
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
@@ -55,18 +55,12 @@ def check_known(kind: str, value: object, place: str, allowed: Any) -> None:
         raise unknown(kind, value, place, allowed)
 
 
-def _shown(value: object) -> str:
-    """A value for an error, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
-
-
 def unknown(kind: str, value: object, place: str, allowed: Any) -> UserError:
     """The error for a name that is not one of `allowed`, with the nearest one suggested."""
     names = sorted(str(name) for name in allowed)
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return UserError(f"{place}: unknown {kind} {_shown(value)}{hint}; allowed: {', '.join(names)}")
+    return UserError(f"{place}: unknown {kind} {shown(value, SHOWN_CHARACTERS)}{hint}; allowed: {', '.join(names)}")
 
 
 def describe(error: ValidationError, cls: type[BaseModel], place: str) -> str:
@@ -83,7 +77,7 @@ def describe(error: ValidationError, cls: type[BaseModel], place: str) -> str:
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if isinstance(value, str) and first["type"] in {"float_type", "int_type", "bool_type"}:
         message = f"{message}, not text: write it without quotes"
-    return f"{spot}: {_shown(value)} {message[0].lower()}{message[1:]}"
+    return f"{spot}: {shown(value, SHOWN_CHARACTERS)} {message[0].lower()}{message[1:]}"
 
 
 def _is_type_tag(part: object) -> bool:

@@ -107,7 +107,11 @@ class Items:
         self._kinds, self._indices = np.array(found, np.int8), np.array(indices, np.int32)
 
     def of(self, part: str) -> Sequence[Item]:
-        """What `evaluated_items` says."""
+        """The items of `part` in the order of the table: those with wrong replies, or all where none has any.
+
+        A part may hold rows that only train (TOFU's retain set has 3,800, of which 400 have wrong replies).
+        Raises UserError for an item without its original row.
+        """
         own = np.flatnonzero(self._parts == self.parts.get(part, -1))
         _, first, number = np.unique(self._names[own], return_index=True, return_inverse=True)
         # items in order of their first row
@@ -160,15 +164,6 @@ class _PartItems(LookedUp[Item]):
             perturbed=tuple(self._rows[i] for i in self._wrong[self._start[number] : self._stop[number]].tolist()),
             question=row(self._question),
         )
-
-
-def evaluated_items(examples: Sequence[Example], part: str) -> Sequence[Item]:
-    """The items of `part` in the order of the table: those with wrong replies, or all where none has any.
-
-    A part may hold rows that only train (TOFU's retain set has 3,800, of which 400 have wrong replies).
-    Raises UserError for an item without its original row.
-    """
-    return Items(examples).of(part)
 
 
 def read_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[Example]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from palu.evaluation.base import Scope
 from palu.evaluation.evidence import Evidence, Reading
-from palu.evaluation.items import evaluated_items
+from palu.evaluation.items import Items
 from palu.evaluation.settings import PartName
 
 
@@ -46,7 +46,7 @@ def evidence(rows, readings=None, generations=None, spans=None, first_n=3, retai
     kinds = frozenset((example["part"], example["reply_kind"]) for example in rows)
     return Evidence(
         scope=Scope("made-up", kinds, retain),
-        items={part: evaluated_items(rows, part) for part in get_args(PartName)},
+        items={part: Items(rows).of(part) for part in get_args(PartName)},
         readings=readings or {},
         generations=generations or {},
         spans=spans,

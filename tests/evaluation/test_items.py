@@ -1,7 +1,7 @@
 import pytest
 
 from palu.errors import UserError
-from palu.evaluation.items import asked_rows, attacked_rows, evaluated_items, read_rows
+from palu.evaluation.items import Items, asked_rows, attacked_rows, read_rows
 from palu.evaluation.settings import EvaluationSettings
 from tests.evaluation.cases import row
 
@@ -21,7 +21,7 @@ def ids(rows):
 
 
 def test_an_item_gathers_the_rows_of_one_fact_with_wrong_replies_by_index():
-    (item,) = evaluated_items(ROWS, "forget")
+    (item,) = Items(ROWS).of("forget")
     assert item.example_id == "forget/0/original/0"
     assert ids(item.perturbed) == ["forget/0/perturbed/0", "forget/0/perturbed/1"]
     assert item.restatement["example_id"] == "forget/0/paraphrase/0"
@@ -29,32 +29,32 @@ def test_an_item_gathers_the_rows_of_one_fact_with_wrong_replies_by_index():
 
 
 def test_rows_without_wrong_replies_only_train_where_others_of_the_part_have_some():
-    assert "forget/1/original/0" not in ids(item.original for item in evaluated_items(ROWS, "forget"))
+    assert "forget/1/original/0" not in ids(item.original for item in Items(ROWS).of("forget"))
 
 
 def test_a_part_without_any_wrong_reply_is_evaluated_whole():
-    assert [item.example_id for item in evaluated_items(ROWS, "holdout")] == ["holdout/7/original/0"]
+    assert [item.example_id for item in Items(ROWS).of("holdout")] == ["holdout/7/original/0"]
 
 
 def test_the_right_reply_is_the_original_where_there_is_no_paraphrase():
-    (item,) = evaluated_items([row("world_facts/0/original/0"), row("world_facts/0/perturbed/0")], "world_facts")
+    (item,) = Items([row("world_facts/0/original/0"), row("world_facts/0/perturbed/0")]).of("world_facts")
     assert item.restatement["example_id"] == "world_facts/0/original/0"
 
 
 def test_the_same_fact_in_two_parts_is_two_items():
     rows = [row("retain/0/original/0"), row("holdout/0/original/0")]
-    assert [len(evaluated_items(rows, part)) for part in ("retain", "holdout")] == [1, 1]
+    assert [len(Items(rows).of(part)) for part in ("retain", "holdout")] == [1, 1]
 
 
 def test_an_item_without_its_original_reply_is_an_error_that_names_a_row():
     with pytest.raises(UserError, match=r"'forget/0/perturbed/0'.*no row with the original reply"):
-        evaluated_items([row("forget/0/perturbed/0")], "forget")
+        Items([row("forget/0/perturbed/0")]).of("forget")
 
 
 @pytest.mark.parametrize("paraphrased_questions", [False, True])
 def test_each_row_is_read_once_and_holdout_rows_are_not_asked(paraphrased_questions):
     settings = EvaluationSettings(paraphrased_questions=paraphrased_questions)
-    items = [item for part in ("forget", "holdout") for item in evaluated_items(ROWS, part)]
+    items = [item for part in ("forget", "holdout") for item in Items(ROWS).of(part)]
     extra = ["forget/0/question/0"] if paraphrased_questions else []
     assert ids(read_rows(items, settings)) == [
         "forget/0/original/0",
@@ -69,16 +69,14 @@ def test_each_row_is_read_once_and_holdout_rows_are_not_asked(paraphrased_questi
 
 def test_documents_are_read_and_not_asked():
     rows = [row("forget/0/original/0", prompt=""), row("verbmem/0/original/0"), row("knowmem_retain/0/original/0")]
-    items = [item for part in ("forget", "verbmem", "knowmem_retain") for item in evaluated_items(rows, part)]
+    items = [item for part in ("forget", "verbmem", "knowmem_retain") for item in Items(rows).of(part)]
     assert ids(asked_rows(items, EvaluationSettings())) == ["verbmem/0/original/0", "knowmem_retain/0/original/0"]
     assert ids(read_rows(items, EvaluationSettings())) == ids(rows)
 
 
 def test_membership_is_told_between_the_texts_that_a_benchmark_has_for_it():
     rows = [row(f"{part}/0/original/0") for part in ("forget", "holdout", "privleak_forget", "privleak_holdout")]
-    items = {
-        part: evaluated_items(rows, part) for part in ("forget", "holdout", "privleak_forget", "privleak_holdout")
-    }
+    items = {part: Items(rows).of(part) for part in ("forget", "holdout", "privleak_forget", "privleak_holdout")}
     assert ids(attacked_rows(items)) == [
         "privleak_forget/0/original/0",
         "privleak_holdout/0/original/0",
