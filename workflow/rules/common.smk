@@ -132,6 +132,11 @@ wildcard_constraints:
     other="retain|other-[0-9a-f]{8}",
 
 
+def as_json(settings):
+    """Settings as a parameter: a function, since Snakemake takes a brace in a plain text for a wildcard."""
+    return lambda wildcards: canonical_json(settings.model_dump(mode="json"))
+
+
 def tags_path(tagger, split=SPLIT, model=MODEL):
     """Where a tagger's spans lie: with the model where they depend on it."""
     folder = model if tagger.needs_model else split

@@ -17,7 +17,7 @@ rule infer_model:
     resources:
         gpu_job=1,
     params:
-        model=lambda wildcards: canonical_json(study.model.model_dump(mode="json")),
+        model=as_json(study.model),
         settings=lambda wildcards: canonical_json(study.evaluation.model_part),
         code=code_digest("palu.evaluation.infer"),
     message:
@@ -41,9 +41,7 @@ rule classify_generations:
     resources:
         gpu_job=1,
     params:
-        settings=lambda wildcards: canonical_json(
-            study.evaluation.fluency.model_dump(mode="json")
-        ),
+        settings=as_json(study.evaluation.fluency),
         code=code_digest("palu.evaluation.classify"),
     message:
         "Classify what {wildcards.folder} writes"
@@ -73,9 +71,7 @@ rule score_model:
     conda:
         "../envs/palu.yaml"
     params:
-        settings=lambda wildcards: canonical_json(
-            study.evaluation.model_dump(mode="json")
-        ),
+        settings=as_json(study.evaluation),
         spans=lambda wildcards, input: optional("--spans", input.spans),
         fluency=lambda wildcards, input: optional("--fluency", input.fluency),
         retain=lambda wildcards, input: optional("--retain-scores", input.retain),

@@ -49,10 +49,8 @@ rule finetune_model:
         # what starts the module: one process here; a profile names a launcher of several
         launch="python",
     params:
-        model=lambda wildcards: canonical_json(study.model.model_dump(mode="json")),
-        finetune=lambda wildcards: canonical_json(
-            study.finetune.model_dump(mode="json")
-        ),
+        model=as_json(study.model),
+        finetune=as_json(study.finetune),
         code=code_digest("palu.training.finetune"),
     message:
         "Train the {wildcards.role} model of {wildcards.benchmark}"

@@ -15,7 +15,7 @@ rule cache_states:
     resources:
         gpu_job=1,
     params:
-        model=lambda wildcards: canonical_json(study.model.model_dump(mode="json")),
+        model=as_json(study.model),
         code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's states"
@@ -41,7 +41,7 @@ rule cache_retain_states:
     resources:
         gpu_job=1,
     params:
-        model=lambda wildcards: canonical_json(study.model.model_dump(mode="json")),
+        model=as_json(study.model),
         code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's states of the retain rows"
@@ -67,7 +67,7 @@ rule cache_layer_states:
     resources:
         gpu_job=1,
     params:
-        model=lambda wildcards: canonical_json(study.model.model_dump(mode="json")),
+        model=as_json(study.model),
         code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's states after block {wildcards.layer}"
@@ -115,7 +115,7 @@ rule cache_alternates:
     resources:
         gpu_job=1,
     params:
-        model=lambda wildcards: canonical_json(study.model.model_dump(mode="json")),
+        model=as_json(study.model),
         code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's log-probabilities of refusals"
@@ -141,7 +141,7 @@ rule cache_other_log_probs:
     resources:
         gpu_job=1,
     params:
-        model=lambda wildcards: canonical_json(study.model.model_dump(mode="json")),
+        model=as_json(study.model),
         code=code_digest("palu.reference.states"),
     message:
         "Cache the log-probabilities of the model {wildcards.other}"
@@ -167,7 +167,7 @@ rule index_top_k:
     resources:
         gpu_job=1,
     params:
-        model=lambda wildcards: canonical_json(study.model.model_dump(mode="json")),
+        model=as_json(study.model),
         top_k=study.reference.top_k,
         code=code_digest("palu.reference.topk"),
     message:

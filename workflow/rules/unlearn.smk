@@ -30,7 +30,7 @@ rule unlearn_model:
         # what starts the module: one process here; a profile names a launcher of several
         launch="python",
     params:
-        model=lambda wildcards: canonical_json(study.model.model_dump(mode="json")),
+        model=as_json(study.model),
         settings=lambda wildcards: canonical_json(
             RUNS[wildcards.method, wildcards.settings].values["settings"]
         ),
