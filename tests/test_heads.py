@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from palu.heads import ChunkedHead, DenseHead, autograd
+from palu.heads import ChunkedHead, DenseHead, LogitTransform, autograd
 
 P, D, V = 7, 4, 50  # V > GATHER_COST, so that one chosen logit is gathered and several are not
 
@@ -97,13 +97,42 @@ def test_chunked_values_and_gradients_are_the_dense_ones(operation, chunk_rows):
 DIFFERENTIABLE = {name: operation for name, operation in OPERATIONS.items() if "cross_entropy_without" not in name}
 
 
+TRANSFORMS = [LogitTransform(), LogitTransform(0.25), LogitTransform(1.0, 3.0), LogitTransform(0.5, 2.0)]
+every_transform = pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
+
+
+@every_transform
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+def test_values_are_those_of_transformed_logits(operation, transform):
+    inputs = Inputs(torch.float64)
+    chunked = ChunkedHead(inputs.weight, inputs.bias, *inputs.reference(), chunk_rows=2, transform=transform)
+    dense = DenseHead(inputs.weight, inputs.bias, *inputs.reference(), transform=transform)
+    torch.testing.assert_close(operation(chunked, inputs.h, inputs), operation(dense, inputs.h, inputs))
+
+
+def test_a_soft_cap_is_cap_tanh_of_scale_z_over_cap():
+    z = torch.tensor([-1.0, 0.0, 4.0], dtype=torch.float64)
+    expected = torch.tensor([2 * math.tanh(0.5 * value / 2) for value in z.tolist()], dtype=torch.float64)
+    transform = LogitTransform(0.5, 2.0)
+    torch.testing.assert_close(transform(z), expected)
+    torch.testing.assert_close(transform.apply_(z.clone()), expected)
+    head = DenseHead(torch.ones(2, 1, dtype=torch.float64), transform=transform)
+    torch.testing.assert_close(head.mean_logit(z[:, None]), expected)
+
+
 @pytest.mark.parametrize("operation", DIFFERENTIABLE.values(), ids=DIFFERENTIABLE)
-@pytest.mark.parametrize("biased", [True, False])
-def test_gradients_are_those_of_finite_differences(operation, biased):
+@pytest.mark.parametrize(
+    ("biased", "transform"),
+    [(True, LogitTransform()), (False, LogitTransform()), (True, LogitTransform(0.5, 2.0))],
+    ids=["biased", "unbiased", "capped"],
+)
+def test_gradients_are_those_of_finite_differences(operation, biased, transform):
     inputs = Inputs(torch.float64, positions=3)
 
     def function(h, weight, bias):
-        return operation(ChunkedHead(weight, bias if biased else None, *inputs.reference(), chunk_rows=2), h, inputs)
+        own = bias if biased else None
+        head = ChunkedHead(weight, own, *inputs.reference(), chunk_rows=2, transform=transform)
+        return operation(head, h, inputs)
 
     parameters = tuple(tensor.requires_grad_() for tensor in (inputs.h, inputs.weight, inputs.bias))
     # With weights told beforehand a second backward pass adds the same numbers in another order, and what the first

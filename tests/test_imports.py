@@ -37,7 +37,7 @@ SETTINGS = {"benchmarks", "tagging", "methods", "evaluation", "training", "model
 ALLOWED = {
     "digest": set(),
     "study": SETTINGS,
-    "models": set(),
+    "models": {"heads"},
     "benchmarks": set(),
     "tagging": {"models", "tokens", "heads"},
     "tokens": {"models"},

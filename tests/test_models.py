@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from palu import models
 from palu.errors import UserError
@@ -180,8 +180,9 @@ def test_hidden_states_of_a_padded_batch_are_those_of_each_row_alone(built):
     for i, row in enumerate(rows):
         alone = model(input_ids=row[None], output_hidden_states=True).hidden_states[-1][0]
         torch.testing.assert_close(states[i, : len(row)], alone)
-    weight, bias = models.output_head(model)
+    weight, bias, transform = models.output_head(model)
     assert bias is None
+    assert transform.is_identity
     torch.testing.assert_close(states[1] @ weight.T, model(input_ids=rows[1][None]).logits[0])
 
 
@@ -207,19 +208,6 @@ def test_a_head_is_found_in_shards_and_under_another_name(tmp_path):
     model.save_pretrained(tmp_path, max_shard_size="5KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     assert torch.equal(models.head_weight(tmp_path)[0], model.get_output_embeddings().weight)
-
-
-@pytest.mark.parametrize("key", ["final_logit_softcapping", "logit_scale", "logits_scaling"])
-def test_a_head_that_is_not_a_plain_product_is_refused(folder, key):
-    edit_config(folder, **{key: 30.0})
-    for read in (models.head_weight, lambda path: models.output_head(models.load_model(path))):
-        with pytest.raises(UserError) as error:
-            read(folder)
-        assert f"config key {key} = 30.0 changes the logits" in one_line(error)
-
-
-def test_a_harmless_logit_scale_is_accepted():
-    models.check_head(LlamaConfig(logit_scale=1.0, final_logit_softcapping=None), "m")
 
 
 def missing(folder):

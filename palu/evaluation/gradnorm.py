@@ -98,16 +98,16 @@ def one_by_one(model: PreTrainedModel, pieces: Sequence[TokenRow]) -> float:
 def _loss(model: PreTrainedModel, piece: TokenRow, share: float, left_out: int) -> Tensor:
     """`share` times the negative log-likelihood of a piece's targets but the last `left_out` of them."""
     ids, targets, positions, _ = _padded([piece], model.device, left_out)
-    weight, bias = output_head(model)
+    weight, bias, transform = output_head(model)
     states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, positions[0]]
-    return cross_entropy(linear(states, weight, bias).float(), targets[0], reduction="sum") * share
+    return cross_entropy(transform(linear(states, weight, bias).float()), targets[0], reduction="sum") * share
 
 
 def vectorised(model: PreTrainedModel, rows: Sequence[TokenRow]) -> list[float]:
     """The values of rows whose gradients exist at the same time."""
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    weight, bias = output_head(model)
+    weight, bias, transform = output_head(model)
     weight_name, bias_name = names[id(weight)], None if bias is None else names[id(bias)]
     prefix = f"{model.base_model_prefix}."
     body = {name: name.removeprefix(prefix) for name in parameters if name.startswith(prefix)}
@@ -116,8 +116,8 @@ def vectorised(model: PreTrainedModel, rows: Sequence[TokenRow]) -> list[float]:
         own = {inner: values[name] for name, inner in body.items()}
         output = functional_call(model.base_model, own, (), {"input_ids": ids[None], "use_cache": False})
         states = output.last_hidden_state[0][positions]
-        logits = linear(states, values[weight_name], None if bias_name is None else values[bias_name]).float()
-        return (cross_entropy(logits, targets, reduction="none") * shares).sum()
+        product = linear(states, values[weight_name], None if bias_name is None else values[bias_name]).float()
+        return (cross_entropy(transform(product), targets, reduction="none") * shares).sum()
 
     # the other forms of attention have no batched form: they would run row by row
     with sdpa_kernel(SDPBackend.MATH):

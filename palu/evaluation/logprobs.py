@@ -64,9 +64,8 @@ def judge(
     twins = list(distinct.values())
     firsts = [rows[same[0]] for same in twins]
     wanted = [any(rows[i].example_id in with_moments for i in same) for same in twins]
-    weight, bias = output_head(model)
     kind = "cuda" if model.device.type == "cuda" else "cpu"
-    projection = Projection(weight, bias, POSITIONS_PER_BLOCK[kind])
+    projection = Projection(*output_head(model), POSITIONS_PER_BLOCK[kind])
     judged: list[Judged | None] = [None] * len(rows)
     for bucket in length_buckets(([len(row)] for row in firsts), TOKENS_PER_BATCH[kind]):
         batch = collate([firsts[i] for i in bucket], pad_id).to(model.device)

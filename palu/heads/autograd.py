@@ -138,13 +138,12 @@ class _PerRow(torch.autograd.Function):
 
 
 class _LogitsAt(torch.autograd.Function):
-    # Linear in the states and in W: backward needs no logits
+    # Without a cap linear in the states and in W: backward needs no logits
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, token: Tensor, projection: Projection, ids: Tensor) -> Tensor:
         weight = projection.weight
         ctx.projection, ctx.gathers = projection, ids.shape[1] * GATHER_COST < len(weight)
-        ctx.save_for_backward(h, token, weight, ids)
         chosen = torch.empty(ids.shape, dtype=result_dtype(weight), device=h.device)
         if ctx.gathers:
             for block in projection.gather_blocks(ids):
@@ -152,13 +151,16 @@ class _LogitsAt(torch.autograd.Function):
         else:
             for block in projection.blocks(h):
                 chosen[block] = projection.logits(h[block]).gather(-1, ids[block])
+        ctx.save_for_backward(h, token, weight, ids, None if projection.transform.cap is None else chosen)
         return chosen
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, chosen_gradient: Tensor) -> tuple[Tensor | None, ...]:
-        h, token, weight, ids = ctx.saved_tensors
+        h, token, weight, ids, chosen = ctx.saved_tensors
         projection = ctx.projection
+        if not projection.transform.is_identity:
+            chosen_gradient = chosen_gradient * projection.transform.slope(chosen)
         h_gradient = torch.zeros_like(h)
         if ctx.gathers:
             for block in projection.gather_blocks(ids):
@@ -191,8 +193,12 @@ class _MeanRow(torch.autograd.Function):
 
 def _pass_block(ctx: Any, h: Tensor, weight: Tensor, h_gradient: Tensor, rows: Sequence[Tensor]) -> Tensor:
     """The values of a block of positions; their gradients, each times its weight, go to h_gradient and W's buffer."""
-    values, gradient = ctx.operation(ctx.projection.logits(h), *rows)
-    _pass_back(ctx, gradient().mul_(weight[:, None]), h, h_gradient)
+    z, transform = ctx.projection.logits(h), ctx.projection.transform
+    # taken first: the operation may overwrite its logits
+    slope = None if transform.is_identity else transform.slope(z)
+    values, gradient = ctx.operation(z, *rows)
+    z_gradient = gradient().mul_(weight[:, None])
+    _pass_back(ctx, z_gradient if slope is None else z_gradient.mul_(slope), h, h_gradient)
     return cast("Tensor", values)
 
 

@@ -10,12 +10,14 @@ from torch import Tensor
 from palu.heads import autograd, operations
 from palu.heads.operations import KL, Gradient, Operation
 from palu.heads.projection import Projection, Weight
+from palu.heads.transform import IDENTITY, LogitTransform
 
 
 class ChunkedHead:
     """The head in blocks of (chunk, V): per-row results, differentiable in the states, the weight and the bias.
 
     weight: (V, D); bias: (V,). reference_weight, reference_bias: the frozen reference's; no gradient flows there.
+    transform: what both models do to their products; `logits` means its result.
     chunk_rows: positions per block (default: see `palu.heads.projection`). adds_to_grad: where weight and bias are
     leaves that have a `grad`, `backward()` adds to it at once, which saves the (V, D) sum that autograd would make
     first; not for `torch.autograd.grad`, nor where hooks wait for the gradient.
@@ -32,10 +34,11 @@ class ChunkedHead:
         reference_bias: Tensor | None = None,
         chunk_rows: int | None = None,
         adds_to_grad: bool = False,
+        transform: LogitTransform = IDENTITY,
     ) -> None:
-        self._projection = Projection(weight, bias, chunk_rows)
+        self._projection = Projection(weight, bias, transform, chunk_rows)
         self._reference_projection = (
-            None if reference_weight is None else Projection(reference_weight, reference_bias, chunk_rows)
+            None if reference_weight is None else Projection(reference_weight, reference_bias, transform, chunk_rows)
         )
         self._mean: tuple[Tensor, Tensor] | None = None
         with torch.enable_grad():
@@ -90,13 +93,19 @@ class ChunkedHead:
         return self.logits_at(h, self.argmax(h)[:, None])[:, 0]
 
     def mean_logit(self, h: Tensor) -> Tensor:
-        """(P, D) -> (P,): mean of z over the vocabulary: (mean of W's rows) . h + mean of b, D products a position."""
+        """(P, D) -> (P,): mean of the logits over the vocabulary.
+
+        scale ((mean of W's rows) . h + mean of b): D products a position. A cap is not linear, and costs all V.
+        """
+        if self._projection.transform.cap is not None:
+            return self._per_row(h, operations.mean, None)
         if self._mean is None:
             with torch.enable_grad():
                 self._mean = autograd.mean_row(self._token, self._projection)
         mean_weight, mean_bias = self._mean
         # not a matrix product: autocast would take that to bfloat16
-        return (h.to(mean_weight.dtype) * mean_weight).sum(-1) + mean_bias
+        mean = (h.to(mean_weight.dtype) * mean_weight).sum(-1) + mean_bias
+        return mean * self._projection.transform.scale
 
     def argmax(self, h: Tensor) -> Tensor:
         """(P, D) -> (P,) int64: the most probable token."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from palu.heads.projection import Weight, result_dtype
+from palu.heads.transform import IDENTITY, LogitTransform
 
 
 class DenseHead:
@@ -22,8 +23,9 @@ class DenseHead:
         bias: Tensor | None = None,
         reference_weight: Tensor | None = None,
         reference_bias: Tensor | None = None,
+        transform: LogitTransform = IDENTITY,
     ) -> None:
-        self.weight, self.bias = weight, bias
+        self.weight, self.bias, self.transform = weight, bias, transform
         self.reference_weight, self.reference_bias = reference_weight, reference_bias
 
     @property
@@ -33,7 +35,7 @@ class DenseHead:
     def logits(self, h: Tensor) -> Tensor:
         dtype = result_dtype(self.weight)
         z = h.to(dtype) @ self.weight.to(dtype).T
-        return z if self.bias is None else z + self.bias
+        return self.transform(z if self.bias is None else z + self.bias)
 
     def log_prob(self, h: Tensor, target_ids: Tensor, weight: Weight = None) -> Tensor:  # noqa: ARG002
         return self.logits(h).log_softmax(-1).gather(-1, target_ids[:, None])[:, 0]
@@ -88,4 +90,5 @@ class DenseHead:
 
     def _reference(self, reference_h: Tensor) -> Tensor:
         assert self.reference_weight is not None
-        return DenseHead(self.reference_weight, self.reference_bias).logits(reference_h).detach()
+        reference = DenseHead(self.reference_weight, self.reference_bias, transform=self.transform)
+        return reference.logits(reference_h).detach()

@@ -32,6 +32,12 @@ def log_normalizer(z: Tensor) -> tuple[Tensor, Gradient]:
     return value, lambda: z.softmax(-1)
 
 
+def mean(z: Tensor) -> tuple[Tensor, Gradient]:
+    """sum z / V; gradient: 1 / V."""
+    value = z.mean(-1)
+    return value, lambda: z.fill_(1 / z.shape[-1])
+
+
 def entropy(z: Tensor, temperature: float = 1.0) -> tuple[Tensor, Gradient]:
     """H = -sum p log p of p = softmax(z / T); gradient: -p (log p + H) / T."""
     log_p = (z if temperature == 1 else z.div_(temperature)).log_softmax(-1)

@@ -1,4 +1,4 @@
-"""The product z = W h + b in blocks of positions, and the one buffer that takes the gradient of W and b."""
+"""The logits f(W h + b) in blocks of positions, and the one buffer that takes the gradient of W and b."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+
+from palu.heads.transform import IDENTITY, LogitTransform
 
 # The gradient that an operation's values will receive, of each row or of all, where it is known
 Weight = float | Tensor | None
@@ -28,11 +30,18 @@ class Projection:
 
     Every operation adds its gradient of W and b to this object's buffer, in float32, and the last node of a backward
     pass takes it. An operation whose rows' weights are known beforehand adds already in its forward pass: it calls
-    `begin` there and `arrive` in backward. chunk_rows: positions per block.
+    `begin` there and `arrive` in backward. transform: f. chunk_rows: positions per block.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None, chunk_rows: int | None = None) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        transform: LogitTransform = IDENTITY,
+        chunk_rows: int | None = None,
+    ) -> None:
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
+        self.transform = transform
         self.chunk_rows = chunk_rows or max(BLOCK_ROWS, BLOCK_BYTES // (4 * len(weight)))
         self._weight_gradient: Tensor | None = None
         self._bias_gradient: Tensor | None = None
@@ -62,13 +71,13 @@ class Projection:
         """(c, D) -> (c, V); the product runs in the weight's dtype."""
         with torch.no_grad(), torch.autocast(h.device.type, enabled=False):
             z = (h.to(self.weight.dtype) @ self.weight.T).to(result_dtype(self.weight))
-            return z if self.bias is None else z.add_(self.bias)
+            return self.transform.apply_(z if self.bias is None else z.add_(self.bias))
 
     def chosen_logits(self, h: Tensor, ids: Tensor) -> Tensor:
         """(c, D), (c, K) -> (c, K), by gathering K rows of W for each position."""
         with torch.no_grad(), torch.autocast(h.device.type, enabled=False):
             z = torch.einsum("ckd,cd->ck", self.weight[ids], h.to(self.weight.dtype)).to(result_dtype(self.weight))
-            return z if self.bias is None else z.add_(self.bias[ids])
+            return self.transform.apply_(z if self.bias is None else z.add_(self.bias[ids]))
 
     @torch.no_grad()
     def argmax(self, h: Tensor) -> Tensor:

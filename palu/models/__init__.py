@@ -4,10 +4,11 @@ Importing it loads no torch and no transformers: studies read the settings at ev
 """
 
 from palu.models.adapters import AdapterBase, adapter_base, add_adapter
-from palu.models.body import check_head, head_weight, hidden_and_layer_states, hidden_states, output_head
+from palu.models.body import head_weight, hidden_and_layer_states, hidden_states
 from palu.models.prompts import TEMPLATES, RenderedPrompt, render_prompt
 from palu.models.recomputation import recompute_blocks
 from palu.models.scratch import build_from_scratch, train_tokenizer
+from palu.models.selfcheck import check_layer, left_padding_fault, output_head, packing_fault
 from palu.models.settings import Architecture, LoraSettings, ModelSettings, TemplateSettings, model_key
 from palu.models.storage import (
     check_offsets,
@@ -33,13 +34,14 @@ __all__ = [
     "adapter_base",
     "add_adapter",
     "build_from_scratch",
-    "check_head",
+    "check_layer",
     "check_offsets",
     "chosen_device",
     "fingerprint",
     "head_weight",
     "hidden_and_layer_states",
     "hidden_states",
+    "left_padding_fault",
     "link_checkpoint",
     "load_model",
     "load_tokenizer",
@@ -47,6 +49,7 @@ __all__ = [
     "model_folder",
     "model_key",
     "output_head",
+    "packing_fault",
     "recompute_blocks",
     "render_prompt",
     "save_model",

@@ -14,16 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-# What a model may do to its logits after the head's product, and the value that leaves them alone. A head that is
-# not a plain product would make every chunked sum wrong, so such a model is refused.
-LOGIT_CHANGES = {
-    "final_logit_softcapping": None,
-    "logits_soft_cap": None,
-    "logit_scale": 1.0,
-    "logits_scaling": 1.0,
-    "lm_head_multiplier": 1.0,
-    "dim_model_base": None,
-}
 # GPT-NeoX's files keep the name that the head had in older versions of the library
 OLDER_HEAD_NAMES = ["embed_out.weight"]
 
@@ -46,24 +36,26 @@ def hidden_states(model: PreTrainedModel, batch: LaidOutRows) -> Tensor:
     each other, and with one row a line the attention takes its fastest path. Padding needs no mask: a causal model's
     real tokens never see what comes after them. The states at padding mean nothing.
     """
-    return _run_body(model, batch)[0]
+    return run_body(model, batch)[0]
 
 
 def hidden_and_layer_states(model: PreTrainedModel, batch: LaidOutRows, layer: int) -> tuple[Tensor, Tensor]:
     """(B*T, D) twice: `hidden_states`, and the hidden state after block `layer`, 0 being the first.
 
-    Raises UserError for a block that the model does not have, or its last one: after that comes the final norm.
+    `check_layer` shows whether what the body reports is that state. Raises UserError for a block that the model does
+    not have, or its last one: after that comes the final norm.
     """
-    blocks = model.config.num_hidden_layers
+    blocks = model.config.get_text_config().num_hidden_layers
     if not 0 <= layer < blocks - 1:
         raise UserError(f"layer: {layer} of a model of {blocks} blocks; allowed: 0 to {blocks - 2}")
-    last, every_layer = _run_body(model, batch, output_hidden_states=True)
+    last, every_layer = run_body(model, batch, output_hidden_states=True)
     # the first of them is the embedding
     state: Tensor = every_layer[layer + 1]
     return last, state.reshape(-1, state.shape[-1])
 
 
-def _run_body(model: PreTrainedModel, batch: LaidOutRows, **options: bool) -> tuple[Tensor, Any]:
+def run_body(model: PreTrainedModel, batch: LaidOutRows, **options: bool) -> tuple[Tensor, Any]:
+    """(B*T, D): the last hidden state; and the states of every layer, where the options ask for them."""
     output = model.base_model(
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
@@ -75,37 +67,21 @@ def _run_body(model: PreTrainedModel, batch: LaidOutRows, **options: bool) -> tu
     return state.reshape(-1, state.shape[-1]), output.hidden_states
 
 
-def check_head(config: Any, place: str) -> None:
-    """Raise UserError when the model's logits are more than the head's product with the hidden state."""
-    for key, harmless in LOGIT_CHANGES.items():
-        value = getattr(config, key, harmless)
-        if value is not None and value != harmless:
-            raise UserError(f"{place}: config key {key} = {value!r} changes the logits, which is not supported")
-
-
-def output_head(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
-    """The parameters of the language-model head: weight (V, D) and bias (V,) or None.
-
-    Raises UserError for a model that caps or scales its logits.
-    """
-    check_head(model.config, str(model.config.name_or_path or model.config.model_type))
-    head = cast(Any, model).get_output_embeddings()
-    return head.weight, getattr(head, "bias", None)
-
-
 def head_weight(folder: Path, dtype: str = "float32") -> tuple[Tensor, Tensor | None]:
     """The head's weight (V, D) and bias (V,) or None, read from disk without the rest of the model.
 
     A tied head is read as the embedding that it shares, an adapter's as that of its base, which it leaves alone.
-    Raises UserError where `load_model` or `output_head` would.
+    What the model makes of their product is not on disk: `output_head` measures it. Raises UserError where
+    `load_model` would, and for a model without an output matrix.
     """
     files = weight_files(folder)
     if is_adapter(folder):
         return head_weight(base_folder(folder), dtype)
     # A model without numbers tells the names of the head's parameters in any architecture
     bare = cast(Any, skeleton(folder))
-    check_head(bare.config, str(folder))
     head = bare.get_output_embeddings()
+    if head is None:
+        raise UserError(f"{folder}: a model of type {bare.config.model_type!r} has no output matrix")
     named = list(bare.named_parameters(remove_duplicate=False))
     weight_names = [name for name, parameter in named if parameter is head.weight]
     bias = getattr(head, "bias", None)

@@ -97,10 +97,11 @@ def chosen_device(wish: str | None = None) -> torch.device:
 
 
 def load_model(
-    folder_or_id: str | Path, dtype: str = "float32", revision: str | None = None, attention: str = "sdpa"
+    folder_or_id: str | Path, dtype: str = "float32", revision: str | None = None, attention: str | None = None
 ) -> PreTrainedModel:
     """A causal language model on the CPU, in evaluation mode (no dropout). dtype: float32 or bfloat16.
 
+    attention: of transformers; none = its own choice, SDPA where the family has it and else eager.
     The folder of an adapter gives its base with the adapter merged into the weights.
     Raises UserError for a missing folder, missing or damaged files, weights that do not fit the configuration or are
     no numbers, a model that needs its repository's own code, and an adapter whose base moved or changed.

@@ -7,7 +7,7 @@ A state, 8 KB at D = 4096 in bfloat16, and one frozen copy of the head give the 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from palu import models, stored, tables, tokens
 from palu.errors import UserError
+from palu.files import canonical_json
 from palu.heads import ChunkedHead
 from palu.progress import in_proportion, progress_bar
 from palu.reference import reference_provenance
@@ -82,10 +83,15 @@ def write_states_of(
 
     Raises UserError for a layer that the model does not have.
     """
-    head = ChunkedHead(*models.output_head(model))
-    width = int(model.config.hidden_size)
+    weight, bias, transform = models.output_head(model)
+    head = ChunkedHead(weight, bias, transform=transform)
+    if kept.layer is not None:
+        models.check_layer(model, kept.layer)
+    width = weight.shape[1] if kept.layer is None else model.config.get_text_config().hidden_size
     layer = tables.LAST_LAYER if kept.layer is None else str(kept.layer)
     facts = {**facts, "width": str(width), "layer": layer if kept.hidden else "none"}
+    if not transform.is_identity:
+        facts["logit_transform"] = canonical_json(asdict(transform))
     schema = tables.states_schema(width if kept.hidden else None, facts["dtype"])
     with tables.writer(out, "states", facts, schema) as parquet, torch.inference_mode():
         for unplaced in batches:

@@ -1,6 +1,6 @@
 """Spans where the original model is undecided: the entropy of its next word, in nats, from its cached states.
 
-    H_t = -sum_v p(v | x, y_<t) log p(v | x, y_<t),   p = softmax(W h_t + b)
+    H_t = -sum_v p(v | x, y_<t) log p(v | x, y_<t),   p = softmax of the logits
 
 Source: Koh et al. 2026 (2604.17785), who weight tokens by it (`palu.methods.entropy`): grammar leaves a model no
 choice, and what informs is what it must choose. Here words above a threshold are sensitive instead, by the rules of
@@ -10,6 +10,7 @@ is a fact from any other choice, such as that between two ways to say it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,20 +47,24 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
         raise UserError(
             f"{resources.states_path}: holds the states of layer {facts['layer']!r}; allowed: {tables.LAST_LAYER!r}"
         )
-    scores = read_scores(resources.states_path, rows, _Entropy(resources.model_path, facts["dtype"]))
+    transform = json.loads(facts.get("logit_transform", "{}"))
+    scores = read_scores(resources.states_path, rows, _Entropy(resources.model_path, facts["dtype"], transform))
     yield from spans_of_scores(examples, rows, scores, settings, "entropy")
 
 
 class _Entropy:
     """The entropy of each row of a batch of the states table."""
 
-    def __init__(self, model_path: Path, dtype: str) -> None:
+    def __init__(self, model_path: Path, dtype: str, transform: Mapping[str, Any]) -> None:
         from palu import models
+        from palu.heads import LogitTransform
         from palu.heads.projection import Projection
 
         weight, bias = models.head_weight(model_path)
         place = models.chosen_device()
-        self._head = Projection(weight.to(place), None if bias is None else bias.to(place))
+        self._head = Projection(
+            weight.to(place), None if bias is None else bias.to(place), LogitTransform(**transform)
+        )
         self._dtype = dtype
 
     def __call__(self, batch: pa.RecordBatch) -> Scores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import Counter
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from palu.tokens import TokenRow
+
+logger = logging.getLogger(__name__)
 
 # Called with an epoch and, where processes hold the model in parts, its gathered weights
 SaveModel = Callable[[int, "dict[str, Tensor] | None"], None]
@@ -72,7 +75,8 @@ class TrainingResult:
     """log: every step, also those before an interruption. resumed_from: steps that were already done, 0 for none.
 
     epochs: those that were trained. validation: see `palu.training.stop`, after each of them; empty where nothing is
-    watched. is_main_process: whether this process writes the results. processes: how many trained. weights: of the
+    watched. packed: whether rows shared lines; packing_fault: why the model does not allow it, where it was asked for.
+    is_main_process: whether this process writes the results. processes: how many trained. weights: of the
     model, where the processes hold it in parts.
     """
 
@@ -80,6 +84,8 @@ class TrainingResult:
     resumed_from: int
     epochs: int
     validation: list[float]
+    packed: bool
+    packing_fault: str | None
     is_main_process: bool
     processes: int
     weights: dict[str, Tensor] | None
@@ -101,7 +107,7 @@ class Loop:
     ) -> None:
         """log_folder: where the machine's trackers write, if it has any. stop: what may end training early."""
         self.objective, self.rows, self.plan, self.settings = objective, rows, plan, settings
-        self.checkpoints, self.machine, self.stop = checkpoints, machine, stop
+        self.checkpoints, self.stop = checkpoints, stop
         # a method may change its weights from step to step
         self.weights = objective.weights
         check_trackers(machine.trackers)
@@ -116,6 +122,13 @@ class Loop:
             log_with=list(machine.trackers) or None,
             project_dir=log_folder,
         )
+        # both are measured on the whole model, before processes cut it up
+        models.output_head(objective.model)
+        self.packing_fault = models.packing_fault(objective.model) if machine.packed else None
+        packed = self._agreed(machine.packed and self.packing_fault is None)
+        self.machine = machine.model_copy(update={"packed": packed})
+        if self.packing_fault and self.accelerator.is_main_process:
+            logger.warning("machine.packed: off, each row takes a line of its own: %s", self.packing_fault)
         objective.adds_to_grad = is_alone(self.accelerator)
         leave_out_frozen(self.accelerator)
         optimizer = build_optimizer(objective, settings, self.accelerator.device)
@@ -163,6 +176,8 @@ class Loop:
             resumed_from=first_step,
             epochs=log.steps // plan.steps_per_epoch,
             validation=validation,
+            packed=self.machine.packed,
+            packing_fault=self.packing_fault,
             is_main_process=is_main,
             processes=self.accelerator.num_processes,
             weights=whole_weights(self.accelerator, self.module),

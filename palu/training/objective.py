@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from palu import models, tokens
-from palu.heads import ChunkedHead
+from palu.heads import ChunkedHead, HeadParameters
 from palu.methods.base import Method, MethodSettings, Replies, ReplyPositions, ReplyStates
 from palu.reference.cache import References
 from palu.tokens import Batch, collate, with_every_position
@@ -127,7 +127,8 @@ class Objective(nn.Module, ABC):
         """(R,): the mean log-probability of each row's tokens. `batch` is on the CPU."""
         found = batch.to(self._device)
         states = models.hidden_states(self.model, found).index_select(0, found.predict_index)
-        log_prob = ChunkedHead(*models.output_head(self.model)).log_prob(states, found.target_ids)
+        weight, bias, transform = models.output_head(self.model)
+        log_prob = ChunkedHead(weight, bias, transform=transform).log_prob(states, found.target_ids)
         total = log_prob.new_zeros(found.row_count).index_add(0, found.row, log_prob)
         return total / found.row.bincount(minlength=found.row_count)
 
@@ -156,7 +157,8 @@ class LikelihoodObjective(Objective):
     def forward(self, batch: MicroBatch, scale: Mapping[str, float]) -> dict[str, Tensor]:
         found = batch.to(self._device).tokens
         states = models.hidden_states(self.model, found).index_select(0, found.predict_index)
-        head = ChunkedHead(*models.output_head(self.model), adds_to_grad=self.adds_to_grad)
+        weight, bias, transform = models.output_head(self.model)
+        head = ChunkedHead(weight, bias, adds_to_grad=self.adds_to_grad, transform=transform)
         return {"nll": -head.log_prob(states, found.target_ids, -scale["nll"]).sum()}
 
 
@@ -179,13 +181,15 @@ class UnlearnObjective(Objective):
         method: Method,
         settings: MethodSettings,
         reference: References | None = None,
-        reference_head: tuple[Tensor, Tensor | None] | None = None,
+        reference_head: HeadParameters | None = None,
     ) -> None:
         super().__init__(model)
         self.method, self.settings, self.reference = method, settings, reference or References()
         self.layer = settings.reads_layer
         self.every_position = settings.for_parity_only
-        weight, bias = reference_head or models.output_head(model)
+        if self.layer is not None:
+            models.check_layer(model, self.layer)
+        weight, bias, _ = reference_head or models.output_head(model)
         needs_head = bool({"states", "retain_states"} & settings.needs)
         self.head_is_reference = needs_head and reference_head is None and not weight.requires_grad
         needs_head = needs_head and not self.head_is_reference
@@ -227,7 +231,7 @@ class UnlearnObjective(Objective):
             if layer_hidden is not None:
                 own["layer_hidden"] = layer_hidden[here]
             states.append(ReplyStates(**_shared_fields(part), hidden=hidden[here], **own))
-        own_head = models.output_head(self.model)
-        reference_head = own_head if self.head_is_reference else (self.reference_weight, self.reference_bias)
-        head = ChunkedHead(*own_head, *reference_head, adds_to_grad=self.adds_to_grad)
+        weight, bias, transform = models.output_head(self.model)
+        reference = (weight, bias) if self.head_is_reference else (self.reference_weight, self.reference_bias)
+        head = ChunkedHead(weight, bias, *reference, adds_to_grad=self.adds_to_grad, transform=transform)
         return self.method.loss(Replies(*states), head, self.settings, scale)

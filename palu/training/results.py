@@ -85,6 +85,8 @@ def deliver(
         "epochs": result.epochs,
         "validation_probabilities": result.validation,
         "processes": result.processes,
+        "packed": result.packed,
+        **({"packing_fault": result.packing_fault} if result.packing_fault else {}),
         "steps": len(seconds_per_step),
         "step_seconds": round(sum(seconds_per_step.values()), 3),
         "resumed_from_step": result.resumed_from,

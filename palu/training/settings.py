@@ -70,8 +70,9 @@ class MachineSettings(Settings):
     """What fits a training to a machine and leaves its result alone, but for rounding.
 
     micro_batch_tokens: tokens that go through the model at once, padding included. packed: whether rows share lines,
-    without padding (see `palu.tokens`). gradient_checkpointing: a block's activations are computed anew in the
-    backward pass instead of kept. checkpoint_seconds: time between two saved states (0: after every step). trackers:
+    without padding (see `palu.tokens`); the self-check turns it off for a model whose rows then see each other.
+    gradient_checkpointing: a block's activations are computed again in the backward pass instead of kept.
+    checkpoint_seconds: time between two saved states (0: after every step). trackers:
     where each step's loss is shown while the run goes on; their files lie in `logs` in the run's folder.
     """
 
