@@ -23,7 +23,7 @@ test: setup
 
 # Also through a SLURM that it sets up on this machine and takes down (docs/cluster.md); skipped where there can be none.
 test-slow: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --families-table docs/families.md
 
 # Kills, full disks, damaged files: what each stage does then. Writes the table of docs/faults.md.
 faults: setup

@@ -1,7 +1,7 @@
 """Every causal family that the installed transformers can build, tiny and random, against plain torch.
 
-    python -m tests.families [NAME...]      print what was seen
-    make test-slow                          the same, into docs/families.md
+    python -m tests.families [NAME...]                          print what was seen
+    python -m pytest tests/test_families.py --families-table docs/families.md      the same, of all, as a page
 
 Plain torch: the whole model on one row at a time, without padding, cache or any code of this package.
 """
@@ -102,7 +102,26 @@ SMALL: dict[str, Any] = {
 }
 LINEAR = ["linear_attention", "full_attention"]
 # What a family needs besides, or in the place of those.
+ALL_HEADS: dict[str, Any] = {"num_key_value_heads": 4}
 OWN: dict[str, dict[str, Any]] = {
+    "axk1": ALL_HEADS,
+    "axk2": ALL_HEADS,
+    "deepseek_v2": ALL_HEADS,
+    "deepseek_v3": ALL_HEADS,
+    "deepseek_v32": ALL_HEADS,
+    "glm4_moe_lite": ALL_HEADS,
+    "glm_moe_dsa": ALL_HEADS,
+    "longcat_flash": ALL_HEADS,
+    "minicpm3": ALL_HEADS,
+    "youtu": ALL_HEADS,
+    "codegen": {"rotary_dim": 4},
+    "gptj": {"rotary_dim": 4},
+    "falcon_h1": {"mamba_d_ssm": 64},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "xmod": {"default_language": "en_XX"},
+    "zaya": {"num_experts_per_tok": 1},
+    "cohere_compass_text": {"layer_types": ["full_attention", "full_attention"]},
+    "gemma3n_text": {"num_kv_shared_layers": 0, "layer_types": ["sliding_attention", "full_attention"]},
     "dots3_note": {"num_key_value_heads": 4},
     "dots3_note_text": {"num_key_value_heads": 4},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2},
@@ -323,6 +342,51 @@ def tried(name: str) -> dict[str, str]:
             except Exception as error:
                 seen[check] = f"CRASH {type(error).__name__}: {' '.join(str(error).split())[:120]}"
     return seen
+
+
+def outcome(seen: dict[str, str]) -> str:
+    """One word for a family: equal, a row a line included; refused; not built; or wrong."""
+    values = [what for check, what in seen.items() if check != "LoRA"]
+    if "not built" in seen:
+        return "not built"
+    if any(what.startswith(("WRONG", "CRASH")) for what in seen.values()):
+        return "wrong"
+    return EQUAL if all(what in (EQUAL, PACKED) for what in values) else "refused"
+
+
+INTRODUCTION = """# Model families
+
+Written by `make test-slow` (tests/families.py, transformers {version}); do not edit.
+
+Every causal family that the installed transformers can build, tiny and random, against plain torch: the whole model
+on one row at a time, without padding or cache. Compared are loading, log-probabilities of padded and of packed rows,
+the head's arithmetic, greedy answers, gradient norms, and an adapter (LoRA) that is written, then read here and by peft.
+
+`equal` means within rounding in all of them. `a row a line`: rows that share a line would see each other, which the
+self-check found; it turns `machine.packed` off for such a model. `refused`: one line says why, before any result.
+
+No list of families decides any of this. Whenever a model is loaded, a few random short rows show whether its logits are
+its output matrix times its last hidden state (or a multiple, or a soft cap of that), and whether rows of a batch keep
+apart; `palu check STUDY` asks the same of the architecture, with random numbers, before anything runs.
+
+| outcome | families |
+|---|---|
+"""
+
+
+def page(seen: dict[str, dict[str, str]]) -> str:
+    """docs/families.md."""
+    outcomes = {name: outcome(found) for name, found in seen.items()}
+    lines = [INTRODUCTION.format(version=transformers.__version__)]
+    lines += [f"| {kind} | {list(outcomes.values()).count(kind)} |\n" for kind in sorted(set(outcomes.values()))]
+    lines += ["\n| family | outcome | packed rows | LoRA | what the line says |\n|---|---|---|---|---|\n"]
+    for name, found in sorted(seen.items()):
+        refusals = [what.removeprefix("refused: ") for what in found.values() if what not in (EQUAL, PACKED)]
+        packed = {EQUAL: "share lines", PACKED: "a row a line"}.get(found.get("packed", ""), "")
+        lora = "" if "LoRA" not in found else found["LoRA"].split(":")[0]
+        reason = refusals[0].replace("|", "/")[:160] if refusals else ""
+        lines.append(f"| {name} | {outcomes[name]} | {packed} | {lora} | {reason} |\n")
+    return "".join(lines)
 
 
 @contextmanager
