@@ -360,13 +360,14 @@ Written by `make test-slow` (tests/families.py, transformers {version}); do not 
 
 Every causal family that the installed transformers can build, tiny and random, against plain torch: the whole model
 on one row at a time, without padding or cache. Compared are loading, log-probabilities of padded and of packed rows,
-the head's arithmetic, greedy answers, gradient norms, and an adapter (LoRA) that is written, then read here and by peft.
+the head's arithmetic, greedy answers, gradient norms, and an adapter (LoRA)
+that is written, and read here and by peft.
 
 `equal` means within rounding in all of them. `a row a line`: rows that share a line would see each other, which the
 self-check found; it turns `machine.packed` off for such a model. `refused`: one line says why, before any result.
 
-No list of families decides any of this. Whenever a model is loaded, a few random short rows show whether its logits are
-its output matrix times its last hidden state (or a multiple, or a soft cap of that), and whether rows of a batch keep
+No list of families decides any of this. Whenever a model is loaded, a few random short rows show whether its logits
+are its output matrix times its last hidden state, or a multiple or a soft cap of that, and whether rows of a batch keep
 apart; `palu check STUDY` asks the same of the architecture, with random numbers, before anything runs.
 
 | outcome | families |
