@@ -367,8 +367,8 @@ that is written, and read here and by peft.
 self-check found; it turns `machine.packed` off for such a model. `refused`: one line says why, before any result.
 
 No list of families decides any of this. Whenever a model is loaded, a few random short rows show whether its logits
-are its output matrix times its last hidden state, or a multiple or a soft cap of that, and whether rows of a batch keep
-apart; `palu check STUDY` asks the same of the architecture, with random numbers, before anything runs.
+are its output matrix times its last hidden state (or a multiple, or a soft cap of that), and whether a batch keeps its
+rows apart; `palu check STUDY` asks the same of the architecture, with random numbers, before anything runs.
 
 | outcome | families |
 |---|---|
