@@ -5,11 +5,13 @@ Importing it loads no torch and no transformers: studies read the settings at ev
 
 from palu.models.adapters import AdapterBase, adapter_base, add_adapter
 from palu.models.body import check_head, head_weight, hidden_and_layer_states, hidden_states, output_head
+from palu.models.capacity import check_length, check_tokens
 from palu.models.prompts import TEMPLATES, RenderedPrompt, render_prompt
 from palu.models.recomputation import recompute_blocks
 from palu.models.scratch import build_from_scratch, train_tokenizer
 from palu.models.settings import Architecture, LoraSettings, ModelSettings, TemplateSettings, model_key
 from palu.models.storage import (
+    check_model,
     check_offsets,
     chosen_device,
     fingerprint,
@@ -34,7 +36,10 @@ __all__ = [
     "add_adapter",
     "build_from_scratch",
     "check_head",
+    "check_length",
+    "check_model",
     "check_offsets",
+    "check_tokens",
     "chosen_device",
     "fingerprint",
     "head_weight",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from palu.errors import UserError, first_line
 from palu.models.adapters import is_adapter
-from palu.models.foreign import skeleton
+from palu.models.foreign import skeleton, text_name
 from palu.models.storage import base_folder, torch_dtype, weight_files
 
 if TYPE_CHECKING:
@@ -123,10 +123,10 @@ def _read_tensor(files: list[Path], names: list[str]) -> Tensor:
     for path in files:
         try:
             with safe_open(str(path), framework="pt") as tensors:
-                held = set(tensors.keys())
+                held = {text_name(key): key for key in tensors.keys()}  # noqa: SIM118
                 for name in names:
                     if name in held:
-                        return cast("Tensor", tensors.get_tensor(name))
+                        return cast("Tensor", tensors.get_tensor(held[name]))
         except SafetensorError as error:
             raise UserError(f"{path}: damaged weights: {first_line(error)}") from error
     raise UserError(f"{files[0].parent}: the weights lack {names[0]!r}")

@@ -82,8 +82,10 @@ def write_states_of(
 
     Raises UserError for a layer that the model does not have.
     """
-    head = ChunkedHead(*models.output_head(model))
-    width = int(model.config.hidden_size)
+    weight, bias = models.output_head(model)
+    head = ChunkedHead(weight, bias)
+    # OPT-350M has a projection between its blocks and its head, so that the two differ
+    width = weight.shape[1] if kept.layer is None else int(model.config.hidden_size)
     layer = tables.LAST_LAYER if kept.layer is None else str(kept.layer)
     facts = {**facts, "width": str(width), "layer": layer if kept.hidden else "none"}
     schema = tables.states_schema(width if kept.hidden else None, facts["dtype"])
