@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
 
-from palu.errors import first_line, is_out_of_memory
+from palu.errors import is_out_of_memory, shown
 from palu.models import output_head
 from palu.tokens import TokenRow, grouped
 
@@ -74,7 +74,7 @@ def _vectorised_where_it_can(model: PreTrainedModel, rows: Sequence[TokenRow]) -
         # torch has no kind of error for code that it cannot vectorise, and the model's own may raise anything
         if is_out_of_memory(error):
             raise
-        _log.warning("gradient norms row by row: the model has no batched form: %s", first_line(error))
+        _log.warning("gradient norms: row by row, since this model has no batched form: %s", shown(str(error), 100))
         return None
 
 

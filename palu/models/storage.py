@@ -282,7 +282,7 @@ def tokenizer_fingerprint(folder: Path) -> str:
 
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise UserError(f"{folder}: holds no tokenizer.json; allowed: a tokenizer that reports character offsets")
+        raise UserError(f"{folder}: holds no tokenizer (tokenizer.json)")
     try:
         facts = json.loads(Tokenizer.from_file(str(path)).to_str())
     except Exception as error:
