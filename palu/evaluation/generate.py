@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from palu.errors import UserError
 from palu.models import RenderedPrompt, TemplateSettings, check_length, check_tokens, render_prompt
@@ -198,9 +199,10 @@ def greedy(
 
 
 def _can_drop(cache: Any) -> bool:
-    """Whether a cache, or none, can let go of rows: the library's layers of linear attention cannot."""
-    layers = getattr(cache, "layers", ())
-    return cache is None or (bool(layers) and all(hasattr(layer, "batch_select_indices") for layer in layers))
+    """Whether a cache, or none, can let go of rows. Those with a recurrent state, and families' own caches, cannot, or
+    forget a part of themselves."""
+    plain = (DynamicLayer, DynamicSlidingWindowLayer)
+    return cache is None or (type(cache) is DynamicCache and all(type(layer) in plain for layer in cache.layers))
 
 
 def _until(reply: list[int], stop_ids: set[int]) -> list[int]:

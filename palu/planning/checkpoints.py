@@ -26,6 +26,11 @@ def problems(study: Study, rows: Rows | None) -> list[str]:
     """
     samples = list(rows.samples) if rows else [(MADE_UP_ROW, [])]
     found: list[str] = []
+    if None in study.checkpoints.values():
+        try:
+            study.finetune.check_start(study.model)
+        except UserError as error:
+            found.append(str(error))
     for folder in local_folders(study):
         try:
             check_checkpoint(folder, study.model, samples)
