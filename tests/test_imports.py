@@ -47,7 +47,7 @@ ALLOWED = {
     "training": {"methods", "heads", "models", "tokens", "reference"},
     "evaluation": {"heads", "models", "tokens"},
     "reporting": set(),
-    "planning": {"study", *SETTINGS},
+    "planning": {"study", "tokens", *SETTINGS},
     "starting": set(),
     "doctor": {"study"},
     "__main__": {"cli"},

@@ -285,7 +285,7 @@ def test_a_folder_without_a_tokenizer_is_one_line(folder):
     with pytest.raises(UserError) as error:
         models.load_tokenizer(folder)
     assert one_line(error).startswith(str(folder))
-    with pytest.raises(UserError, match=r"holds no tokenizer\.json"):
+    with pytest.raises(UserError, match=r"holds no tokenizer \(tokenizer\.json\)"):
         models.tokenizer_fingerprint(folder)
 
 

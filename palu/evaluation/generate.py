@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,9 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from palu.errors import UserError
-from palu.models import RenderedPrompt, TemplateSettings, render_prompt
+from palu.models import (
+    RenderedPrompt,
+    TemplateSettings,
+    check_length,
+    check_tokens,
+    left_padding_fault,
+    next_logits,
+    render_prompt,
+)
+
+logger = logging.getLogger(__name__)
 
 # Keys and values of one batch, where no GPU says how much memory is free
 CPU_CACHE_BYTES = 2**30
@@ -44,10 +56,12 @@ def generate(
 
     The naive program is `model.generate(do_sample=False)` on one prompt after the other. advance: told how many
     rows have finished since it was last called.
-    Raises UserError for a prompt without a token, and for one that fills `max_length` by itself.
+    Raises UserError for a prompt without a token, one that fills `max_length` by itself or has a token that the model
+    has no embedding for, and a `max_length` beyond the model's positions.
     """
     if not examples:
         return []
+    check_length(tokenizer, max_length)
     rendered = [
         render_prompt(template.template, row["prompt"], tokenizer, template.system_prompt, template.date)
         for row in examples
@@ -63,7 +77,11 @@ def generate(
     ]
     stop_ids = torch.tensor(stop_tokens(model, tokenizer), device=model.device)
     replies: list[list[int]] = [[] for _ in prompts]
-    for batch in batches([len(prompt) for prompt in prompts], max_new_tokens, cache_rows(model)):
+    room = cache_rows(model)
+    if len(prompts) > 1 and (fault := left_padding_fault(model)):
+        logger.warning("prompts are answered one by one: %s", fault)
+        room = 0
+    for batch in batches([len(prompt) for prompt in prompts], max_new_tokens, room):
         found = greedy(model, [prompts[i] for i in batch], stop_ids, max_new_tokens, advance)
         for i, reply in zip(batch, found, strict=True):
             replies[i] = reply
@@ -84,6 +102,7 @@ def _prompt_tokens(
     )["input_ids"]
     if prompt.add_special_tokens and ids[-1:] == [tokenizer.eos_token_id]:
         ids = ids[:-1]
+    check_tokens(tokenizer, ids, f"example {row['example_id']!r}")
     if not 0 < len(ids) < max_length:
         raise UserError(
             f"example {row['example_id']!r}: its prompt takes {len(ids)} tokens; allowed: 1 to max_length - 1 = "
@@ -107,10 +126,14 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> l
 
 
 def cache_rows(model: PreTrainedModel) -> int:
-    """How many tokens' keys and values fit into the memory set aside for them."""
+    """How many tokens' keys and values fit into the memory set aside for them.
+
+    A model without attention counts as if all of its hidden state were a head.
+    """
     config: Any = model.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    all_heads = getattr(config, "num_attention_heads", None) or 1
+    heads = getattr(config, "num_key_value_heads", None) or all_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // all_heads
     bytes_per_token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
     free = CPU_CACHE_BYTES
     if model.device.type == "cuda":
@@ -140,7 +163,8 @@ def greedy(
 ) -> list[list[int]]:
     """The most probable token after each prompt, and so on, until a stop token, which is left out, or the limit.
 
-    prompts: B lists of token ids. All rows step together, padded on the left, and leave the batch as they finish.
+    prompts: B lists of token ids. All rows step together, padded on the left, and leave the batch as they finish,
+    where the model's cache can let go of rows. A model without a cache reads the whole sequence at every step.
     """
     input_ids, mask = _padded_left(prompts, int(stop_ids[0]), model.device)
     position_ids = (mask.cumsum(-1) - 1).clamp(min=0)
@@ -151,18 +175,11 @@ def greedy(
     chosen = torch.full((len(prompts), steps), int(stop_ids[0]), device=model.device)
     rows = torch.arange(len(prompts), device=model.device)
     running = torch.ones_like(rows, dtype=torch.bool)
-    cache = DynamicCache(config=model.config)
+    cache: Any = None
     told = 0
     for step in range(steps):
-        output = model(
-            input_ids=input_ids,
-            attention_mask=mask,
-            position_ids=position_ids,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        best = output.logits[:, -1].float().argmax(-1)
+        logits, cache = next_logits(model, input_ids, mask, position_ids, cache)
+        best = logits.argmax(-1)
         running &= ~torch.isin(best, stop_ids)
         chosen[rows[running], step] = best[running]
         running &= step + 1 < room[rows]
@@ -171,15 +188,25 @@ def greedy(
         told = len(prompts) - left
         if left == 0:
             break
-        input_ids, position_ids = best[:, None], position_ids[:, -1:] + 1
+        begun = (input_ids, position_ids) if cache is None else (input_ids[:, :0], position_ids[:, :0])
+        input_ids = torch.cat([begun[0], best[:, None]], dim=-1)
+        position_ids = torch.cat([begun[1], position_ids[:, -1:] + 1], dim=-1)
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=-1)
-        if left <= (1 - DROP_SHARE) * len(rows):
+        if left <= (1 - DROP_SHARE) * len(rows) and _can_drop(cache):
             kept = running.nonzero()[:, 0]
-            cache.batch_select_indices(kept)
+            if cache is not None:
+                cache.batch_select_indices(kept)
             rows, running, mask = rows[kept], running[kept], mask[kept]
             input_ids, position_ids = input_ids[kept], position_ids[kept]
     advance(len(prompts) - told)
     return [_until(reply, set(stop_ids.tolist())) for reply in chosen.tolist()]
+
+
+def _can_drop(cache: Any) -> bool:
+    """Whether a cache, or none, can let go of rows. Those with a recurrent state, and families' own caches, cannot, or
+    forget a part of themselves."""
+    plain = (DynamicLayer, DynamicSlidingWindowLayer)
+    return cache is None or (type(cache) is DynamicCache and all(type(layer) in plain for layer in cache.layers))
 
 
 def _until(reply: list[int], stop_ids: set[int]) -> list[int]:

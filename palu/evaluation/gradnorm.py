@@ -7,6 +7,7 @@ one loss, the mean over the targets of all its pieces, and so one gradient: the 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 
@@ -17,8 +18,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
 
+from palu.errors import is_out_of_memory, shown
 from palu.models import output_head
 from palu.tokens import TokenRow, grouped
+
+_log = logging.getLogger(__name__)
 
 # Gradients of several rows at once, where that many whole models fit; a model that is larger goes row by row, and no
 # two of its gradients exist at the same time
@@ -37,7 +41,8 @@ def gradient_norms(
 
     The naive program is `loss.backward()` for one row after the other. A small model's rows share vectorised passes:
     twice as fast at 0.35 M parameters on two idle cores, ten times beside other work (tests/benchmarks/evaluate.py
-    --backward). rows: in the order of `encode`; the pieces of a document count as one row. advance: told how many
+    --backward). A model whose code has no batched form (GPT-2 with a padding token, a mixture of experts) goes row by
+    row. rows: in the order of `encode`; the pieces of a document count as one row. advance: told how many
     rows, each piece counted, every batch has finished.
     """
     kind = "cuda" if model.device.type == "cuda" else "cpu"
@@ -51,12 +56,26 @@ def gradient_norms(
     while waiting:
         chosen = _together(groups, waiting, limit)
         waiting = waiting[len(chosen) :]
-        several = [groups[i][0] for i in chosen]
-        found = vectorised(model, several) if len(chosen) > 1 else [one_by_one(model, groups[chosen[0]])]
+        found = _vectorised_where_it_can(model, [groups[i][0] for i in chosen]) if len(chosen) > 1 else None
+        if found is None:
+            limit = 1 if len(chosen) > 1 else limit
+            found = [one_by_one(model, groups[i]) for i in chosen]
         for i, norm in zip(chosen, found, strict=True):
             norms[i] = norm
         advance(sum(len(groups[i]) for i in chosen))
     return norms
+
+
+def _vectorised_where_it_can(model: PreTrainedModel, rows: Sequence[TokenRow]) -> list[float] | None:
+    """`vectorised`, or None for a model that `vmap` cannot run."""
+    try:
+        return vectorised(model, rows)
+    except Exception as error:
+        # torch has no kind of error for code that it cannot vectorise, and the model's own may raise anything
+        if is_out_of_memory(error):
+            raise
+        _log.warning("gradient norms: row by row, since this model has no batched form: %s", shown(str(error), 100))
+        return None
 
 
 def _together(groups: Sequence[Sequence[TokenRow]], waiting: list[int], limit: int) -> list[int]:

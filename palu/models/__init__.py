@@ -4,13 +4,15 @@ Importing it loads no torch and no transformers: studies read the settings at ev
 """
 
 from palu.models.adapters import AdapterBase, adapter_base, add_adapter
-from palu.models.body import head_weight, hidden_and_layer_states, hidden_states
+from palu.models.body import head_weight, hidden_and_layer_states, hidden_states, next_logits
+from palu.models.capacity import check_length, check_tokens
 from palu.models.prompts import TEMPLATES, RenderedPrompt, render_prompt
 from palu.models.recomputation import recompute_blocks
 from palu.models.scratch import build_from_scratch, train_tokenizer
 from palu.models.selfcheck import check_layer, left_padding_fault, output_head, packing_fault
 from palu.models.settings import Architecture, LoraSettings, ModelSettings, TemplateSettings, model_key
 from palu.models.storage import (
+    check_model,
     check_offsets,
     chosen_device,
     fingerprint,
@@ -22,6 +24,7 @@ from palu.models.storage import (
     save_model,
     tokenizer_fingerprint,
 )
+from palu.models.twin import structure_notes
 
 __all__ = [
     "TEMPLATES",
@@ -35,7 +38,10 @@ __all__ = [
     "add_adapter",
     "build_from_scratch",
     "check_layer",
+    "check_length",
+    "check_model",
     "check_offsets",
+    "check_tokens",
     "chosen_device",
     "fingerprint",
     "head_weight",
@@ -48,11 +54,13 @@ __all__ = [
     "merge_adapter",
     "model_folder",
     "model_key",
+    "next_logits",
     "output_head",
     "packing_fault",
     "recompute_blocks",
     "render_prompt",
     "save_model",
+    "structure_notes",
     "tokenizer_fingerprint",
     "train_tokenizer",
 ]

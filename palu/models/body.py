@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from palu.errors import UserError, first_line
 from palu.models.adapters import is_adapter
-from palu.models.foreign import skeleton
+from palu.models.foreign import skeleton, text_name
 from palu.models.storage import base_folder, torch_dtype, weight_files
 
 if TYPE_CHECKING:
@@ -67,6 +68,26 @@ def run_body(model: PreTrainedModel, batch: LaidOutRows, **options: bool) -> tup
     return state.reshape(-1, state.shape[-1]), output.hidden_states
 
 
+def next_logits(
+    model: PreTrainedModel, input_ids: Tensor, mask: Tensor, position_ids: Tensor, cache: Any = None
+) -> tuple[Tensor, Any]:
+    """(B, V): the logits after the last of the (B, T) tokens given; and the cache to go on from with the next tokens.
+
+    mask: (B, all tokens so far). The model makes a cache of its own kind in the first step; None comes back from one
+    that has none, which must be given the whole sequence at every step.
+    """
+    known = signature(model.forward).parameters
+    reads_cache = "past_key_values" in known
+    options = {"position_ids": position_ids, "past_key_values": cache, "logits_to_keep": 1}
+    output = cast(Any, model)(
+        input_ids=input_ids,
+        attention_mask=mask,
+        use_cache=reads_cache,
+        **{name: value for name, value in options.items() if name in known},
+    )
+    return output.logits[:, -1].float(), output.past_key_values if reads_cache else None
+
+
 def head_weight(folder: Path, dtype: str = "float32") -> tuple[Tensor, Tensor | None]:
     """The head's weight (V, D) and bias (V,) or None, read from disk without the rest of the model.
 
@@ -99,10 +120,10 @@ def _read_tensor(files: list[Path], names: list[str]) -> Tensor:
     for path in files:
         try:
             with safe_open(str(path), framework="pt") as tensors:
-                held = set(tensors.keys())
+                held = {text_name(key): key for key in tensors.keys()}  # noqa: SIM118
                 for name in names:
                     if name in held:
-                        return cast("Tensor", tensors.get_tensor(name))
+                        return cast("Tensor", tensors.get_tensor(held[name]))
         except SafetensorError as error:
             raise UserError(f"{path}: damaged weights: {first_line(error)}") from error
     raise UserError(f"{files[0].parent}: the weights lack {names[0]!r}")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from palu.errors import UserError, first_line
 from palu.models.adapters import is_adapter
-from palu.models.foreign import check_numbers, skeleton
-from palu.models.storage import errors_only, model_folder, weight_files
+from palu.models.foreign import check_numbers, errors_only, skeleton
+from palu.models.storage import model_folder, weight_files
 from palu.settings import unknown
 
 if TYPE_CHECKING:

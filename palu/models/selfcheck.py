@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from palu.errors import UserError, first_line
-from palu.models.body import hidden_states, run_body
+from palu.models.body import hidden_states, next_logits, run_body
 
 if TYPE_CHECKING:
     import torch
@@ -278,9 +278,8 @@ def _left_padding_fault(model: PreTrainedModel) -> str | None:
 
 
 def _two_steps(model: PreTrainedModel, rows: Sequence[Tensor], pad_id: int) -> list[Tensor]:
-    """(B, V) twice: the logits after all tokens of each row but the last, and, from the cache, after the last."""
+    """(B, V) twice: the logits after all tokens of each row but the last, and, going on from there, after the last."""
     import torch
-    from transformers import DynamicCache
 
     width = max(map(len, rows)) - 1
     ids, mask = torch.full((len(rows), width), pad_id), torch.zeros(len(rows), width, dtype=torch.int64)
@@ -289,19 +288,11 @@ def _two_steps(model: PreTrainedModel, rows: Sequence[Tensor], pad_id: int) -> l
     ids, mask = ids.to(model.device), mask.to(model.device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     last = torch.stack([row[-1:] for row in rows]).to(model.device)
-    cache, found = DynamicCache(config=model.config), []
-    inputs = [(ids, mask, positions), (last, torch.cat([mask, torch.ones_like(last)], -1), positions[:, -1:] + 1)]
-    for step_ids, step_mask, step_positions in inputs:
-        output = model(
-            input_ids=step_ids,
-            attention_mask=step_mask,
-            position_ids=step_positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        found.append(output.logits[:, -1])
-    return found
+    first, cache = next_logits(model, ids, mask, positions)
+    wider, after = torch.cat([mask, torch.ones_like(last)], -1), positions[:, -1:] + 1
+    if cache is None:
+        last, after = torch.cat([ids, last], -1), torch.cat([positions, after], -1)
+    return [first, next_logits(model, last, wider, after, cache)[0]]
 
 
 def _layer_fault(model: PreTrainedModel, layer: int) -> str | None:

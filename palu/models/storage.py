@@ -6,9 +6,7 @@ Weights are read and written as safetensors only: a pickle can run code, and so 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,8 +21,9 @@ from palu.models.adapters import (
     merge_into,
     save_adapter,
 )
+from palu.models.capacity import capacity_of, keep_capacity
 from palu.models.checksums import CARD, check_sums, check_texts, checked_digest, write_sums
-from palu.models.foreign import check_folder, check_numbers, skeleton
+from palu.models.foreign import TEXT_NAMES, check_folder, check_numbers, errors_only, skeleton
 from palu.settings import unknown
 
 if TYPE_CHECKING:
@@ -70,6 +69,12 @@ def weight_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.safetensors"))
     if not folder.is_dir():
         raise UserError(f"{folder}: no such model folder")
+    packed = sorted(path.name for path in folder.glob("*.gguf"))
+    if packed and not files:
+        raise UserError(
+            f"{folder}: {packed[0]} is a GGUF file; allowed: *.safetensors. Write them with transformers: "
+            f"from_pretrained(folder, gguf_file={packed[0]!r}), then save_pretrained, of model and tokenizer"
+        )
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: not a model folder: config.json is missing")
     if not files:
@@ -101,31 +106,55 @@ def load_model(
 ) -> PreTrainedModel:
     """A causal language model on the CPU, in evaluation mode (no dropout). dtype: float32 or bfloat16.
 
-    attention: of transformers; none = its own choice, SDPA where the family has it and else eager.
-    The folder of an adapter gives its base with the adapter merged into the weights.
+    The folder of an adapter gives its base with the adapter merged into the weights; that of a multimodal model gives
+    its text model, which `save_model` writes as a model of its own. attention: of transformers; none = its own choice,
+    SDPA where the family has it and else eager.
     Raises UserError for a missing folder, missing or damaged files, weights that do not fit the configuration or are
     no numbers, a model that needs its repository's own code, and an adapter whose base moved or changed.
     """
-    from transformers import AutoModelForCausalLM
-
     folder = model_folder(folder_or_id, revision)
     weight_files(folder)
     check_texts(folder)
     if is_adapter(folder):
         return merge_into(load_model(base_folder(folder), dtype, attention=attention), folder)
-    kind = torch_dtype(dtype)
-    skeleton(folder)
+    model = _loaded(folder, torch_dtype(dtype), attention)
+    check_numbers(model, str(folder))
+    return model
+
+
+def check_model(folder_or_id: str | Path, revision: str | None = None) -> PreTrainedModel:
+    """What `load_model` would give, without its numbers, on the device `meta`: of the weights only headers are read.
+
+    Raises UserError where `load_model` does, but for weights that are no numbers and an adapter that does not fit.
+    """
+    folder = model_folder(folder_or_id, revision)
+    weight_files(folder)
+    check_texts(folder)
+    if is_adapter(folder):
+        return check_model(base_folder(folder))
+    return _loaded(folder, torch_dtype("float32"), None, device_map="meta")
+
+
+def _loaded(folder: Path, dtype: torch.dtype, attention: str | None, **options: Any) -> PreTrainedModel:
+    """The causal language model of a folder with its own weights; of a multimodal model its text model."""
+    from transformers import AutoModelForCausalLM
+
+    bare = skeleton(folder)
+    is_multimodal = bare.config.model_type != read_json(folder / "config.json").get("model_type")
+    if is_multimodal:
+        options |= {"config": bare.config, "key_mapping": TEXT_NAMES}
     try:
         with errors_only():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 str(folder),
-                dtype=kind,
+                dtype=dtype,
                 attn_implementation=attention,
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                **options,
             )
     except Exception as error:
         # the folder may be anybody's, and the library has no one kind of error for what it does not expect
@@ -137,27 +166,17 @@ def load_model(
         raise UserError(
             f"{folder}: the weights hold no {gaps[0]!r} of the shape that config.json asks for ({len(gaps)} such gaps)"
         )
-    check_numbers(model, str(folder))
+    if is_multimodal:
+        # otherwise `save_pretrained` gives the text model's weights their names in the multimodal file again
+        model._weight_conversions = None
     return cast("PreTrainedModel", model.eval())
-
-
-@contextmanager
-def errors_only() -> Iterator[None]:
-    """Silence the library's multi-line report of gaps in the weights, which our one-line error says again."""
-    from transformers.utils.logging import get_verbosity, set_verbosity
-
-    before = get_verbosity()
-    set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        set_verbosity(before)
 
 
 def load_tokenizer(folder_or_id: str | Path, revision: str | None = None) -> PreTrainedTokenizerFast:
     """A tokenizer that reports character offsets; one without a padding token pads with its end token.
 
-    Raises UserError for a folder without a tokenizer, a tokenizer without offsets, and one without an end token.
+    It keeps what its model takes (`palu.models.capacity`). Raises UserError for a folder without a tokenizer, a
+    tokenizer without offsets, one without an end token, and one whose special tokens the model has no embedding for.
     """
     from transformers import AutoTokenizer
 
@@ -166,6 +185,8 @@ def load_tokenizer(folder_or_id: str | Path, revision: str | None = None) -> Pre
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except Exception as error:
+        if not (folder / "tokenizer.json").is_file():
+            raise UserError(f"{folder}: holds no tokenizer (tokenizer.json)") from error
         # Rust's tokenizers raise a bare Exception for a damaged tokenizer.json
         raise UserError(f"{folder}: holds no readable tokenizer: {first_line(error)}") from error
     check_offsets(tokenizer, str(folder))
@@ -173,6 +194,7 @@ def load_tokenizer(folder_or_id: str | Path, revision: str | None = None) -> Pre
         raise UserError(f"{folder}: the tokenizer has no end-of-sequence token (eos_token in tokenizer_config.json)")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    keep_capacity(tokenizer, capacity_of(folder))
     return cast("PreTrainedTokenizerFast", tokenizer)
 
 
@@ -261,7 +283,7 @@ def tokenizer_fingerprint(folder: Path) -> str:
 
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise UserError(f"{folder}: holds no tokenizer.json; allowed: a tokenizer that reports character offsets")
+        raise UserError(f"{folder}: holds no tokenizer (tokenizer.json)")
     try:
         facts = json.loads(Tokenizer.from_file(str(path)).to_str())
     except Exception as error:

@@ -1,1 +1,1 @@
-"""What a study will read, run and need, told before anything runs. Loads no torch and asks no hub."""
+"""What a study will read, run and need, said before anything runs. Reads no weights and asks no hub."""

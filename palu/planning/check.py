@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from palu.errors import UserError
-from palu.planning import data, jobs, sizes
+from palu.planning import checkpoints, data, jobs, sizes
 from palu.planning.machine import Room, room
 from palu.planning.model import ModelFacts, starting_model
 from palu.study import Run, Study
@@ -35,7 +35,8 @@ class Findings:
 
 
 def check(values: Mapping[str, Any], place: str, here: Room | None = None) -> Findings:
-    """Validate a study and its data, count its jobs and estimate what they need; nothing is run or downloaded.
+    """Validate a study, its data and its local models, count its jobs and estimate what they need; nothing is run or
+    downloaded.
 
     values: the study's plain values; place: its file, for errors. here: the machine (default: this one).
     """
@@ -49,6 +50,9 @@ def check(values: Mapping[str, Any], place: str, here: Room | None = None) -> Fi
     model = _model(study, found)
     rows = _rows(study, model, found)
     _check_taggers(study, rows, found)
+    problems, notes = checkpoints.problems(study, rows)
+    found.problems += [line for line in problems if line not in found.problems]
+    found.lines += [f"note: {note}" for note in notes]
     if not found.problems:
         try:
             found.lines.append(_jobs_line(jobs.planned(values)))

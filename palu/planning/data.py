@@ -41,10 +41,19 @@ class PartFacts:
 
 @dataclass
 class Rows:
-    """All rows of a benchmark. source: where they were read from."""
+    """All rows of a benchmark. source: where they were read from. first, longest: of each part the first row and the
+    one with the longest prompt, with their spans."""
 
     source: str
     parts: dict[str, PartFacts] = field(default_factory=dict)
+    first: dict[str, tuple[Row, Spans]] = field(default_factory=dict)
+    longest: dict[str, tuple[Row, Spans]] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> list[tuple[Row, Spans]]:
+        """The rows that stand for all of them where a model is tried, each once."""
+        chosen = (*self.first.values(), *self.longest.values())
+        return list({row["example_id"]: (row, spans) for row, spans in chosen}.values())
 
     @property
     def forget(self) -> list[PartFacts]:
@@ -89,7 +98,11 @@ def read(benchmark: BenchmarkPart, tokenizer: Tokenizer | None, max_length: int)
         return "not read: on the hub"
     pending = iter(pairs)
     while batch := list(islice(pending, BATCH_ROWS)):
-        for row, _ in batch:
+        for row, spans in batch:
+            found.first.setdefault(row["part"], (row, spans))
+            longest, _ = found.longest.setdefault(row["part"], (row, spans))
+            if len(row["prompt"]) > len(longest["prompt"]):
+                found.longest[row["part"]] = row, spans
             if row["reply_kind"] == "perturbed" and row["reply_index"] == 0:
                 found.parts.setdefault(row["part"], PartFacts()).wrong_rows += 1
         _count([(row, spans) for row, spans in batch if tables.is_training_row(row)], found, tokenizer, max_length)

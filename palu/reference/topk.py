@@ -48,11 +48,17 @@ def write_topk(
     tokenizer, spans = models.load_tokenizer(model_folder), tokens.read_spans(spans_path)
 
     def token_rows() -> Iterator[list[tokens.TokenRow]]:
-        aimed = False
+        aimed, cut = False, 0
         for window in windows(rows):
             found = list(tokens.encode_whole(window, tokenizer, settings, settings.max_length, spans))
             aimed = aimed or any((row.role == SENSITIVE).any() for row in found)
+            cut += sum(row.truncated_spans for row in found)
             yield found
+        if not aimed and cut:
+            raise UserError(
+                f"{spans_path}: the only spans, {cut} in {len(rows)} replies, come after max_length "
+                f"{settings.max_length}, where the rows are cut; allowed: a larger model.max_length, or shorter rows"
+            )
         if not aimed:
             raise UserError(f"{spans_path}: no span covers a token of the {len(rows)} replies in {states_path}")
 

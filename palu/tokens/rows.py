@@ -19,7 +19,7 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerFast
 
 from palu.errors import UserError
-from palu.models import RenderedPrompt, TemplateSettings, check_offsets, render_prompt
+from palu.models import RenderedPrompt, TemplateSettings, check_length, check_offsets, check_tokens, render_prompt
 from palu.roles import COMMON, END, PROMPT, SENSITIVE
 from palu.spans import Span, run_offsets, sensitive_tokens
 from palu.tokens.pieces import cut
@@ -93,9 +93,11 @@ def encode_whole(
     follows where it fits. The rows are made as they are asked for.
     spans: example_id -> half-open (start, end) in code points of the reply; none = nothing is sensitive.
     Raises UserError, naming the example, for a span outside its reply, an empty reply, a text with half of a surrogate
-    pair, and a prompt that leaves the reply no room; and for a tokenizer without offsets.
+    pair, a prompt that leaves the reply no room, and a token that the model has no embedding for; for a tokenizer
+    without offsets, and a `max_length` beyond the model's positions.
     """
     check_offsets(tokenizer, "tokenizer")
+    check_length(tokenizer, max_length)
     spans = spans or {}
     for chunk in _chunks(examples):
         prompts = [
@@ -105,6 +107,7 @@ def encode_whole(
         texts = [prompt.text + example["reply"] for prompt, example in zip(prompts, chunk, strict=True)]
         _check_characters(chunk, texts)
         for example, prompt, tokens in zip(chunk, prompts, _tokenise(texts, prompts, tokenizer), strict=True):
+            check_tokens(tokenizer, tokens[0], f"example {example['example_id']!r}")
             own_spans = _checked_spans(example, spans.get(example["example_id"], ()))
             limit = max_length if example["prompt"] else sys.maxsize
             yield _row(example, len(prompt.text), tokens, own_spans, tokenizer.eos_token_id, limit)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from palu import models, tables
-from palu.errors import UserError
 from palu.models import ModelSettings
 from palu.tokens import count_spans, encode
 from palu.training import results
@@ -83,6 +82,7 @@ def finetune(
 def _start(
     settings: ModelSettings, training: FinetuneSettings, tokenizer_rows: Sequence[Example], seed: int
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    training.check_start(settings)
     checkpoint, revision = settings.base_checkpoint, settings.base_revision
     if checkpoint is not None:
         model = models.load_model(checkpoint, training.weights_dtype(settings.dtype), revision)
@@ -91,12 +91,6 @@ def _start(
             models.add_adapter(model, training.lora, base, seed)
         return model, models.load_tokenizer(checkpoint, revision)
     assert settings.architecture is not None
-    if training.lora is not None:
-        raise UserError("finetune.lora: an adapter needs a base: allowed with model.base_checkpoint only")
-    if settings.template == "chat":
-        raise UserError(
-            "model.template: 'chat' needs a base_checkpoint with a chat template; from scratch: plain, llama2-chat"
-        )
     texts = [_text(settings, row) for row in tokenizer_rows]
     return models.build_from_scratch(settings.architecture, texts, seed)
 

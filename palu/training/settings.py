@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from palu.models.settings import LoraSettings
+from palu.errors import UserError
+from palu.models.settings import LoraSettings, ModelSettings
 from palu.settings import NonNegativeNumber, Number, PositiveCount, PositiveNumber, Settings
 
 
@@ -64,6 +65,15 @@ class FinetuneSettings(TrainingSettings):
         if value is not None:
             raise ValueError("is for unlearning; allowed here: null")
         return value
+
+    def check_start(self, model: ModelSettings) -> None:
+        """Raise UserError for what a model that starts from nothing cannot have: a base, and a chat template."""
+        if model.base_checkpoint is None and self.lora is not None:
+            raise UserError("finetune.lora: an adapter needs a base: allowed with model.base_checkpoint only")
+        if model.base_checkpoint is None and model.template == "chat":
+            raise UserError(
+                "model.template: 'chat' needs a base_checkpoint with a chat template; from scratch: plain, llama2-chat"
+            )
 
 
 class MachineSettings(Settings):
