@@ -27,7 +27,7 @@ MOST_COUNTED = 2**16
 # The keys whose number is one of blocks, each with a tensor at least. Other keys on layers name one of them or count
 # some of them (max_window_layers, num_kv_shared_layers, global_attn_every_n_layers), and small models keep the
 # library's default there: they may reach MOST_LAYERS, the most that `Architecture` allows.
-BLOCK_COUNTS = re.compile(r"layers|(\w+_)?(num|num_hidden|n)_layers?|(\w+_)?(en|de)coder_layers")
+BLOCK_COUNTS = re.compile(r"(n_)?layers?|(\w+_)?num(_hidden)?_layers?|(\w+_)?(en|de)coder_layers")
 MOST_LAYERS = 1000
 # How a multimodal model's file names the weights of its text model -> how the text model alone names them
 TEXT_NAMES = {r"^language_model\.": "", r"^model\.(?:language_model|text_model)\.": "model."}

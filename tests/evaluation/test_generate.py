@@ -1,11 +1,13 @@
 import pytest
 import torch
+from transformers import DynamicCache
 
 from palu.errors import UserError
 from palu.evaluation import generate as generation
 from palu.evaluation.generate import batches, generate, greedy, stop_tokens
 from palu.models import TemplateSettings, load_model, load_tokenizer
 from palu.tokens import encode
+from tests import hard_models
 
 PLAIN = TemplateSettings(template="plain")
 CHAT = TemplateSettings(template="llama2-chat")
@@ -132,3 +134,23 @@ def test_a_prompt_that_is_written_out_in_full_is_asked_as_it_is_and_answered_wit
     assert seen == [tokenizer("Answer: ")["input_ids"]]
     assert tokenizer.decode(seen[0]).endswith("Answer: ")
     assert answer.text == "\n\nOslo"
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt350", "mamba", "qwen3_5", "falcon_h1", "multimodal_gemma3"])
+def test_every_kind_of_cache_gives_what_transformers_gives_one_by_one(kind, tmp_path):
+    """GPT-2 with a padding token, a head narrower than the blocks, no cache of keys, and recurrent states."""
+    model = load_model(hard_models.write(kind, tmp_path / kind), attention="eager")
+    generator = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(3, 300, (length,), generator=generator).tolist() for length in (5, 9, 3, 7)]
+    stop_ids = list(range(2, 320, 12))
+    expected = one_by_one(model, prompts, stop_ids, 16)
+    assert len({len(reply) for reply in expected}) > 1, "rows that end at different steps"
+    assert greedy(model, prompts, torch.tensor(stop_ids), 16, lambda _: None) == expected
+
+
+def test_no_row_leaves_a_cache_that_would_keep_a_part_of_it():
+    plain, sliding = DynamicCache(), DynamicCache(config=hard_models.config("multimodal_gemma3").get_text_config())
+    assert generation._can_drop(plain)
+    assert generation._can_drop(sliding)
+    for kind in ("qwen3_5", "falcon_h1"):
+        assert not generation._can_drop(DynamicCache(config=hard_models.config(kind)))

@@ -6,6 +6,7 @@ from palu.evaluation import gradnorm
 from palu.evaluation.gradnorm import gradient_norms
 from palu.models import TemplateSettings, load_model, load_tokenizer
 from palu.tokens import encode
+from tests import hard_models
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +88,36 @@ def test_long_rows_do_not_share_a_pass(model, rows, monkeypatch):
     monkeypatch.setattr(gradnorm, "PAIRS_PER_BATCH", 2 * max(map(len, rows)) ** 2)
     gradient_norms(model, rows)
     assert max(passes) < len(rows)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt350", "qwen3_5", "multimodal_gemma3"])
+def test_a_model_that_cannot_be_vectorised_goes_row_by_row(kind, tmp_path, caplog):
+    """GPT-2 with a padding token looks at its tokens' values, which a batched pass does not have."""
+    model = load_model(hard_models.write(kind, tmp_path / kind))
+    examples = [{"example_id": str(n), "prompt": "Where?", "reply": "In Oslo" + " or Lima" * n} for n in range(4)]
+    rows = encode(examples, load_tokenizer(tmp_path / kind), TemplateSettings(), 60)
+    told = []
+    found = gradient_norms(model, rows, told.append)
+    np.testing.assert_allclose(found, [naive(model, row) for row in rows], rtol=1e-3)
+    assert sum(told) == len(rows)
+    assert sum("row by row" in record.message for record in caplog.records) == (kind == "gpt2")
+
+
+def test_a_single_document_does_not_end_the_shared_passes(model, rows, monkeypatch):
+    passes = []
+    real = gradnorm.vectorised
+    monkeypatch.setattr(gradnorm, "vectorised", lambda model, rows: passes.append(len(rows)) or real(model, rows))
+    longest = max(map(len, rows))
+    monkeypatch.setattr(gradnorm, "PAIRS_PER_BATCH", longest**2)
+    gradient_norms(model, rows)
+    assert passes
+    assert len(rows) > sum(passes), "the longest row goes alone"
+
+
+def test_no_memory_is_no_reason_to_go_row_by_row(model, rows, monkeypatch):
+    def refuse(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(gradnorm, "vectorised", refuse)
+    with pytest.raises(MemoryError):
+        gradient_norms(model, rows)
