@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 
 from palu.errors import UserError
-from palu.models import RenderedPrompt, TemplateSettings, render_prompt
+from palu.models import RenderedPrompt, TemplateSettings, end_tokens, render_prompt
 
 # Keys and values of one batch, where no GPU says how much memory is free
 CPU_CACHE_BYTES = 2**30
@@ -61,7 +61,9 @@ def generate(
     prompts = [
         _prompt_tokens(prompt, row, tokenizer, max_length) for prompt, row in zip(rendered, examples, strict=True)
     ]
-    stop_ids = torch.tensor(stop_tokens(model, tokenizer), device=model.device)
+    # a chat template's own end may be neither the tokenizer's nor the model's
+    own_end = end_tokens(template, tokenizer)[-1:]
+    stop_ids = torch.tensor(sorted({*stop_tokens(model, tokenizer), *own_end}), device=model.device)
     replies: list[list[int]] = [[] for _ in prompts]
     for batch in batches([len(prompt) for prompt in prompts], max_new_tokens, cache_rows(model)):
         found = greedy(model, [prompts[i] for i in batch], stop_ids, max_new_tokens, advance)

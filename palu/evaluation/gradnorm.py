@@ -47,7 +47,7 @@ def gradient_norms(
     longest_first = sorted(range(len(groups)), key=lambda i: -len(groups[i][0]))
     waiting = [i for i in longest_first if _target_count(groups[i]) > 0]
     norms = [float("nan")] * len(groups)
-    advance(sum(len(group) for group in groups if not _target_count(group)))
+    advance(sum(len(group) for group in groups if _target_count(group) < 1))
     while waiting:
         chosen = _together(groups, waiting, limit)
         waiting = waiting[len(chosen) :]

@@ -5,7 +5,7 @@ Importing it loads no torch and no transformers: studies read the settings at ev
 
 from palu.models.adapters import AdapterBase, adapter_base, add_adapter
 from palu.models.body import check_head, head_weight, hidden_and_layer_states, hidden_states, output_head
-from palu.models.prompts import TEMPLATES, RenderedPrompt, render_prompt
+from palu.models.prompts import TEMPLATES, RenderedPrompt, end_tokens, render_prompt
 from palu.models.recomputation import recompute_blocks
 from palu.models.scratch import build_from_scratch, train_tokenizer
 from palu.models.settings import Architecture, LoraSettings, ModelSettings, TemplateSettings, model_key
@@ -36,6 +36,7 @@ __all__ = [
     "check_head",
     "check_offsets",
     "chosen_device",
+    "end_tokens",
     "fingerprint",
     "head_weight",
     "hidden_and_layer_states",
