@@ -140,5 +140,6 @@ def _padded(
         ids[i, : len(row)] = tokens
         targets[i, :count] = tokens[row.first_target :][:count]
         positions[i, :count] = torch.arange(row.first_target - 1, row.first_target - 1 + count)
-        shares[i, :count] = 1 / count
+        # a document's last piece may have the one target that is left out
+        shares[i, :count] = 1 / max(count, 1)
     return ids.to(device), targets.to(device), positions.to(device), shares.to(device)

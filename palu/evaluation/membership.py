@@ -12,9 +12,9 @@ more like a member than any held-out one; 0.5, nobody can tell. As in OpenUnlear
     reference    loss minus the loss of another model (arXiv 2012.07805)
     gradnorm     norm of the loss's gradient (arXiv 2402.17012; `palu.evaluation.gradnorm`)
 
-min_k, min_k_plus_plus and gradnorm leave out the row's last label, meant to be the end token, even where none is: of a
-document, with the template `raw`, and where the length limit cut it off. The names with `_corrected` leave out the end,
-all of it and nothing else.
+min_k, min_k_plus_plus and gradnorm leave out the row's last label, meant to be the end token, even where there is
+none: of a document, with the template `raw`, and where the length limit cut it off. The names with `_corrected` leave
+out the end, all of it and nothing else.
 
     privleak = 100 (s - r) / (r + 1e-10)    s, r = 1 - AUC of min_k of the model and of the retain model
 

@@ -70,9 +70,9 @@ def render_prompt(
 def end_tokens(settings: TemplateSettings, tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """The tokens that end a reply to a prompt; the last of them is where a generation stops.
 
-    `raw` has none, `plain` and `llama2-chat` the tokenizer's own end token. `chat`: what the chat template writes after
-    a reply, up to and including the first special token (Gemma: `<end_of_turn>`), or the tokenizer's own end token
-    where it writes none. Special is every added token but white space: whether one is marked so differs by tokenizer.
+    `raw` has none, `plain` and `llama2-chat` the tokenizer's own end token. `chat`: what the chat template writes
+    after a reply, up to and including the first special token (Gemma: `<end_of_turn>`), or the tokenizer's own end
+    token where it writes none. Special is every added token but white space: not every tokenizer marks them so.
     Raises UserError where `render_prompt` does, and for a chat template that fails on a reply or leaves it out.
     """
     if settings.template == "raw":
@@ -81,27 +81,33 @@ def end_tokens(settings: TemplateSettings, tokenizer: PreTrainedTokenizerFast) -
     if settings.template != "chat":
         return [eos]
     messages = [*_messages("Who?", settings.system_prompt), {"role": "assistant", "content": _REPLY}]
-    before, found, after = _chat(messages, tokenizer, settings.date).rpartition(_REPLY)
+    before, after = _around_reply(messages, tokenizer, settings.date)
+    end = _up_to_special(after, tokenizer)
+    if before.endswith(after):
+        # the header of a next reply, which some templates always write: when a user goes on, it is another one
+        _, goes_on = _around_reply([*messages, {"role": "user", "content": "When?"}], tokenizer, settings.date)
+        end = end if _up_to_special(goes_on, tokenizer) == end else []
+    return end or [eos]
+
+
+def _around_reply(messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerFast, date: str) -> tuple[str, str]:
+    before, found, after = _chat(messages, tokenizer, date).rpartition(_REPLY)
     if not found:
         raise UserError(
-            "template 'chat': the tokenizer's chat template leaves a reply out; allowed: one that shows how a reply ends"
+            "template 'chat': the tokenizer's chat template leaves a reply out; allowed: one that shows how it ends"
         )
+    return before, after
+
+
+def _up_to_special(text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The tokens of a text after a reply up to and including its first special token; none where it has none."""
     special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.content.strip()}
     special = special.union(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     # a word before it: some tokenizers start a text with a space of their own
-    encoded: Any = tokenizer(_REPLY + after, add_special_tokens=False, return_offsets_mapping=True)
+    encoded: Any = tokenizer(_REPLY + text, add_special_tokens=False, return_offsets_mapping=True)
     pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
     ids = [token for token, (start, _) in pairs if start >= len(_REPLY)]
-    place = next((i for i, token in enumerate(ids) if token in special), None)
-    if place is None or _is_header(ids[place], before, after, tokenizer, special):
-        return [eos]
-    return ids[: place + 1]
-
-
-def _is_header(token: int, before: str, after: str, tokenizer: PreTrainedTokenizerFast, special: set[int]) -> bool:
-    """Whether a template that always asks for the next reply wrote the token: as it does right before a reply."""
-    ids = tokenizer(before, add_special_tokens=False)["input_ids"]
-    return before.endswith(after) and next((i for i in reversed(ids) if i in special), None) == token
+    return next((ids[: i + 1] for i, token in enumerate(ids) if token in special), [])
 
 
 def _messages(prompt: str, system_prompt: str) -> list[dict[str, str]]:
@@ -110,11 +116,11 @@ def _messages(prompt: str, system_prompt: str) -> list[dict[str, str]]:
 
 
 def _chat(messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerFast, date: str) -> str:
-    """Write a conversation by the tokenizer's chat template, on the day `date`; a prompt, up to where its reply begins."""
+    """Write a conversation on the day `date` by the tokenizer's chat template; a mere prompt, up to its reply."""
     if not tokenizer.chat_template:
         others = ", ".join(name for name in TEMPLATES if name != "chat")
         raise UserError(f"template 'chat': this tokenizer has no chat template of its own; allowed: {others}")
-    has_reply = messages[-1]["role"] == "assistant"
+    has_reply = any(message["role"] == "assistant" for message in messages)
     try:
         template = tokenizer.get_chat_template()
         if "strftime_now" in template:

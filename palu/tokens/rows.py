@@ -185,7 +185,9 @@ def _row(
         raise UserError(f"{name}: its reply {example['reply']!r} is empty after tokenization")
     reply_start = int(in_reply.argmax())
     if len(input_ids) == 1:
-        raise UserError(f"{name}: its reply {example['reply']!r} is one token that none precedes; allowed: a longer text")
+        raise UserError(
+            f"{name}: its reply {example['reply']!r} is one token that none precedes; allowed: a longer text"
+        )
     if reply_start >= max_length:
         raise UserError(
             f"{name}: its prompt takes {reply_start} tokens, "
