@@ -24,7 +24,7 @@ SCHEMA_VERSIONS = {
     "topk": 1,
     "steps": 1,
     "generations": 1,
-    "logprobs": 2,
+    "logprobs": 3,
     "scores": 1,
 }
 
@@ -84,8 +84,8 @@ GENERATIONS = pa.schema(
     ]
 )
 
-# Teacher-forced facts of one row, one value per predicted token: the reply's tokens and, last, the end token
-# where it fits. char_start/char_end: each token's characters in the reply (0, 0 for the end token).
+# Teacher-forced facts of one row, one value per predicted token: the reply's tokens and, last, the `end_count` tokens
+# of its end. char_start/char_end: each token's characters in the reply (0, 0 for those of the end).
 # expected_log_probs, log_prob_variances: mean and variance of the log-probability of a word drawn from the model's
 # own distribution there; only of rows that an attack reads.
 LOGPROBS = pa.schema(
@@ -96,7 +96,7 @@ LOGPROBS = pa.schema(
         _required("argmax_hits", pa.list_(pa.bool_())),
         _required("char_starts", pa.list_(pa.int32())),
         _required("char_ends", pa.list_(pa.int32())),
-        _required("has_end", pa.bool_()),
+        _required("end_count", pa.int32()),
         pa.field("expected_log_probs", pa.list_(pa.float32())),
         pa.field("log_prob_variances", pa.list_(pa.float32())),
     ]

@@ -91,7 +91,7 @@ def test_questions_that_are_trained_on_stand_in_both_parts_with_the_same_prompt(
         asked = [(row["prompt"], row["reply"]) for row in part(rows, f"knowmem_{side}")]
         assert [(row["prompt"], row["reply"]) for row in part(rows, side) if row["prompt"]] == asked
     assert asked[0][0].endswith("street 0?\nAnswer:")
-    assert asked[0][1] == " Ada"
+    assert asked[0][1] == " Ada\n\n", "an empty line ends an answer: raw text has no end token"
 
 
 def test_a_small_study_makes_its_rows_of_the_chosen_passages(folder):

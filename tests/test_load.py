@@ -48,7 +48,7 @@ def write_tables(folder, count):
     tokens = 40
     read = [
         {"example_id": example["example_id"], "token_ids": [1] * tokens, "log_probs": [-0.5] * tokens}
-        | {"argmax_hits": [True] * tokens, "char_starts": [0] * tokens, "char_ends": [3] * tokens, "has_end": False}
+        | {"argmax_hits": [True] * tokens, "char_starts": [0] * tokens, "char_ends": [3] * tokens, "end_count": 0}
         for example in rows
     ]
     stored.write_stream(folder / "logprobs.parquet", "logprobs", groups(read, tables.LOGPROBS), same)

@@ -43,7 +43,8 @@ class Settings(BenchmarkSettings):
     icl_examples: questions with their answers that stand before each question of knowmem; null = all that there are.
     train_questions: whether the models are trained on the questions of knowmem too, as rows of the parts forget and
     retain with the same prompts. It is for small models that start from nothing: one that has read a text in a
-    minute answers no question about it. The space before an answer then belongs to the answer, as in training.
+    minute answers no question about it. The space before an answer then belongs to the answer, as in training, and so
+    does the empty line after it: the template `raw` has no end token, and an empty line is what ends an answer.
     verbmem_words: words of the prompts of verbmem, where they are made.
 
     The benchmark's own rows of verbmem and privleak_forget are about the passages of `raw`. With `passages`,
@@ -194,11 +195,11 @@ def _questions(settings: Settings, source: _Source, side: str) -> Iterator[tuple
             f"benchmark muse: icl_examples: {count}; allowed: up to {len(told)}, as {table}_icl of {source.name} has"
         )
     context = "".join(f"Question: {r['question']}\nAnswer: {r['answer']}\n\n" for r in told[:count])
-    before, after = ("", " ") if settings.train_questions else (" ", "")
+    before, space, stop = ("", " ", "\n\n") if settings.train_questions else (" ", "", "")
     for row, record in enumerate(source.table(table, keys)):
         prompt = f"{context}Question: {record['question']}\nAnswer:{before}"
         answer = record["answer"]
-        yield Passage(table, row, after + answer if answer.strip() else answer), prompt
+        yield Passage(table, row, space + answer + stop if answer.strip() else answer), prompt
 
 
 def _privleak(settings: Settings, source: _Source, forget: Sequence[Passage]) -> Iterator[Example]:

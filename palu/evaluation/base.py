@@ -23,7 +23,7 @@ DOCUMENT = Missing("a document has no prompt to answer")
 
 # metric -> example_id -> value. A metric of an item stands at the item's original reply. Beside the names of
 # summary.json there are facts of single rows, which other metrics and the peer's layout need: `loss` (mean negative
-# log-likelihood of the reply and its end token), `rouge1_recall`, `rougeL_f1`, `rougeL_recall` (the generation
+# log-likelihood of the reply and its end), `rouge1_recall`, `rougeL_f1`, `rougeL_recall` (the generation
 # against this row's reply).
 ItemScores = Mapping[str, Mapping[str, Value]]
 

@@ -25,10 +25,10 @@ from palu.stored import StoredByKey, StoredRows
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One row under teacher forcing: P predicted tokens, the reply's and, where `has_end`, the end token last.
+    """One row under teacher forcing: P predicted tokens, the reply's and, last, the `end_count` tokens of its end.
 
     log_probs: (P,) float64, natural. hits: (P,) bool, whether the token is the model's first choice.
-    char_starts, char_ends: (P,), the token's characters in the reply; 0, 0 for the end token.
+    char_starts, char_ends: (P,), the token's characters in the reply; 0, 0 for those of the end.
     expected, variance: (P,) float64, mean and variance of log p under the model's own distribution; None where they
     were not computed.
     """
@@ -37,7 +37,7 @@ class Reading:
     hits: npt.NDArray[np.bool_]
     char_starts: npt.NDArray[np.int32]
     char_ends: npt.NDArray[np.int32]
-    has_end: bool
+    end_count: int
     expected: npt.NDArray[np.float64] | None = None
     variance: npt.NDArray[np.float64] | None = None
 
@@ -55,7 +55,7 @@ class Reading:
 
     @cached_property
     def loss(self) -> Value:
-        """Mean negative log-likelihood over the reply and its end token, in nats."""
+        """Mean negative log-likelihood over the tokens of the reply and its end, in nats."""
         return Missing(self.fault) if self.fault else float(-self.log_probs.mean())
 
 
@@ -212,12 +212,12 @@ def _readings(table: pa.Table) -> list[Reading]:
             hits=hits,
             char_starts=starts,
             char_ends=ends,
-            has_end=has_end,
+            end_count=end_count,
             expected=None if expected is None else expected.astype(np.float64),
             variance=None if variance is None else variance.astype(np.float64),
         )
-        for log_probs, hits, starts, ends, expected, variance, has_end in zip(
-            *columns.values(), table["has_end"].to_pylist(), strict=True
+        for log_probs, hits, starts, ends, expected, variance, end_count in zip(
+            *columns.values(), table["end_count"].to_pylist(), strict=True
         )
     ]
 

@@ -19,6 +19,7 @@ from palu.models import (
     TemplateSettings,
     check_length,
     check_tokens,
+    end_tokens,
     left_padding_fault,
     next_logits,
     render_prompt,
@@ -75,7 +76,9 @@ def generate(
     prompts = [
         _prompt_tokens(prompt, row, tokenizer, max_length) for prompt, row in zip(rendered, examples, strict=True)
     ]
-    stop_ids = torch.tensor(stop_tokens(model, tokenizer), device=model.device)
+    # a chat template's own end may be neither the tokenizer's nor the model's
+    own_end = end_tokens(template, tokenizer)[-1:]
+    stop_ids = torch.tensor(sorted({*stop_tokens(model, tokenizer), *own_end}), device=model.device)
     replies: list[list[int]] = [[] for _ in prompts]
     room = cache_rows(model)
     if len(prompts) > 1 and (fault := left_padding_fault(model)):

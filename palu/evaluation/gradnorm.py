@@ -52,7 +52,7 @@ def gradient_norms(
     longest_first = sorted(range(len(groups)), key=lambda i: -len(groups[i][0]))
     waiting = [i for i in longest_first if _target_count(groups[i]) > 0]
     norms = [float("nan")] * len(groups)
-    advance(sum(len(group) for group in groups if not _target_count(group)))
+    advance(sum(len(group) for group in groups if _target_count(group) < 1))
     while waiting:
         chosen = _together(groups, waiting, limit)
         waiting = waiting[len(chosen) :]
@@ -159,5 +159,6 @@ def _padded(
         ids[i, : len(row)] = tokens
         targets[i, :count] = tokens[row.first_target :][:count]
         positions[i, :count] = torch.arange(row.first_target - 1, row.first_target - 1 + count)
-        shares[i, :count] = 1 / count
+        # a document's last piece may have the one target that is left out
+        shares[i, :count] = 1 / max(count, 1)
     return ids.to(device), targets.to(device), positions.to(device), shares.to(device)

@@ -51,7 +51,7 @@ def judge(
     advance: Callable[[int], object] = lambda _rows: None,
     with_moments: Collection[str] = frozenset(),
 ) -> list[Judged]:
-    """The log-probability of every reply token, and of the end token, given all tokens before it.
+    """The log-probability of every token of reply and end, given all tokens before it.
 
     The naive program is `model(input_ids).logits.log_softmax(-1)`, row by row; here rows of like length share a
     batch, rows with the same tokens are judged once, and logits exist for a block of reply positions at a time.
@@ -141,7 +141,7 @@ def to_table(rows: Sequence[TokenRow], judged: Sequence[Judged]) -> pa.Table:
         "argmax_hits": lists([whole.argmax_hits for whole in found]),
         "char_starts": of_targets("char_start"),
         "char_ends": of_targets("char_end"),
-        "has_end": pa.array([group[-1].has_end for group in groups], pa.bool_()),
+        "end_count": pa.array([group[-1].end_count for group in groups], pa.int32()),
         "expected_log_probs": lists([whole.expected for whole in found]),
         "log_prob_variances": lists([whole.variance for whole in found]),
     }

@@ -5,15 +5,16 @@ trained on; where a benchmark has texts of its own for this, as MUSE does, of pr
 metric is the area under the ROC curve with holdout as the positive class: 1, every forget row looks
 more like a member than any held-out one; 0.5, nobody can tell. As in OpenUnlearning:
 
-    loss         mean negative log-likelihood of the reply and its end token (arXiv 1709.01604)
+    loss         mean negative log-likelihood of the reply and its end (arXiv 1709.01604)
     zlib         loss / length in bytes of the reply compressed by zlib (arXiv 2012.07805)
     min_k        mean negative log-likelihood of the least likely 40% of the tokens (arXiv 2310.16789)
     min_k_plus_plus  the same of (log p - mean) / deviation, under the model's own distribution (arXiv 2404.02936)
     reference    loss minus the loss of another model (arXiv 2012.07805)
     gradnorm     norm of the loss's gradient (arXiv 2402.17012; `palu.evaluation.gradnorm`)
 
-min_k, min_k_plus_plus and gradnorm leave out the row's last label, meant to be the end token, even where the length
-limit cut the end token off; the names with `_corrected` leave out the end token only where there is one.
+min_k, min_k_plus_plus and gradnorm leave out the row's last label, meant to be the end token, even where there is
+none: of a document, with the template `raw`, and where the length limit cut it off. The names with `_corrected` leave
+out the end, all of it and nothing else.
 
     privleak = 100 (s - r) / (r + 1e-10)    s, r = 1 - AUC of min_k of the model and of the retain model
 
@@ -168,7 +169,7 @@ def _all_but_last(_reading: Reading) -> slice:
 
 
 def _all_but_end(reading: Reading) -> slice:
-    return slice(None, -1 if reading.has_end else None)
+    return slice(len(reading.log_probs) - reading.end_count)
 
 
 SCORES: dict[str, Callable[[Evidence, Item], Value]] = {

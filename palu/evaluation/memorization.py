@@ -4,9 +4,10 @@ A benchmark that has the part verbmem, starts of documents with what follows, is
     exact memorization:   the share of tokens that are the model's first choice (arXiv 2205.10770)
     extraction strength:  1 - k / L, k the shortest prefix after which every first choice is right (arXiv 2012.07805)
 
-As in OpenUnlearning both leave out the row's last label, meant to be the end token, even where the length limit cut
-the end token off; and a reply whose last token is wrong, so that no prefix extracts anything, still gets 1 / L.
-The names with `_corrected` leave out the end token only where there is one, and give such a reply 0.
+As in OpenUnlearning both leave out the row's last label, meant to be the end token, even where there is none: of a
+document, with the template `raw`, and where the length limit cut it off. A reply whose last token is wrong, so that no
+prefix extracts anything, still gets 1 / L. The names with `_corrected` leave out the end, all of it and nothing else,
+and give such a reply 0.
 """
 
 from collections.abc import Callable
@@ -49,7 +50,7 @@ def without_last(reading: Reading) -> Hits:
 
 
 def without_end(reading: Reading) -> Hits:
-    return reading.hits[:-1] if reading.has_end else reading.hits
+    return reading.hits[: len(reading.hits) - reading.end_count]
 
 
 def exact_memorization(hits: Hits) -> float:

@@ -1,6 +1,6 @@
 """How probable the model finds a reply.
 
-Probability of a reply: exp(-loss), loss = mean negative log-likelihood per token over the reply and its end token
+Probability of a reply: exp(-loss), loss = mean negative log-likelihood per token over the reply and its end
 (TOFU, arXiv 2401.06121, section 2.2.2). For real authors and world facts the metric is the probability among the
 options: p / (p + sum of the wrong replies' p + 1e-10), the peer's `*_Q_A_Prob_normalised`, which its model utility
 reads; the plain one is exp(-loss) of the row's own `loss`.

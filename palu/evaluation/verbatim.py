@@ -44,8 +44,4 @@ def beginning(evidence: Evidence, row: Example) -> str | Missing:
     found = evidence.reading(row)
     if isinstance(found, Missing):
         return found
-    reply = str(row["reply"])
-    char_ends = found.char_ends[:-1] if found.has_end else found.char_ends
-    if found.has_end and len(char_ends) <= evidence.continuation_tokens:
-        return reply
-    return reply[: int(char_ends[: evidence.continuation_tokens].max(initial=0))]
+    return str(row["reply"])[: int(found.char_ends[: evidence.continuation_tokens].max(initial=0))]

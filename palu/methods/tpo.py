@@ -6,7 +6,7 @@
     L_common = mean over rows of the summed NLL of a row's common tokens
 
 z[y] is the raw logit of the token y at the position that predicts it; unwanted are the sensitive tokens of a forget
-reply, common its other tokens and its end token. NLL(retain) is the mean over tokens. A row without an unwanted token
+reply, common its other tokens and its end tokens. NLL(retain) is the mean over tokens. A row without an unwanted token
 has no d: it is no unit of L_forget (the authors' code divides 0 by 0 there).
 
 `peer`: the authors put the mean of d over the rows of a batch inside one sigma. A step that is cut into micro-batches

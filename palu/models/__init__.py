@@ -6,7 +6,7 @@ Importing it loads no torch and no transformers: studies read the settings at ev
 from palu.models.adapters import AdapterBase, adapter_base, add_adapter
 from palu.models.body import head_weight, hidden_and_layer_states, hidden_states, next_logits
 from palu.models.capacity import check_length, check_tokens
-from palu.models.prompts import TEMPLATES, RenderedPrompt, render_prompt
+from palu.models.prompts import TEMPLATES, RenderedPrompt, end_tokens, render_prompt
 from palu.models.recomputation import recompute_blocks
 from palu.models.scratch import build_from_scratch, train_tokenizer
 from palu.models.selfcheck import check_layer, left_padding_fault, output_head, packing_fault
@@ -43,6 +43,7 @@ __all__ = [
     "check_offsets",
     "check_tokens",
     "chosen_device",
+    "end_tokens",
     "fingerprint",
     "head_weight",
     "hidden_and_layer_states",

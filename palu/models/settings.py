@@ -60,10 +60,12 @@ class LoraSettings(Settings):
 
 class TemplateSettings(Settings):
     """How a prompt becomes text. `system_prompt` and `date` are read by the template `chat` only; `raw` adds nothing:
-    each prompt is already the text before its reply.
+    each prompt is already the text before its reply, and no end token follows. No end token follows a document
+    either, whatever the template.
 
     The date is a setting because chat templates that are left to themselves print today's date: the prompts of one
-    study would differ from day to day.
+    study would differ from day to day. A template that asks for the date in a form of its own gets this one in that
+    form, which takes a date such as 10 Apr 2025 or 2025-04-10.
     """
 
     template: Literal["plain", "llama2-chat", "chat", "raw"] = "plain"

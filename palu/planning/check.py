@@ -85,7 +85,9 @@ def _rows(study: Study, model: ModelFacts | None, found: Findings) -> data.Rows 
     try:
         found.problems += data.problems(benchmark)
         tokenizer = data.tokenizer_of(model.folder if model else None)
-        rows = None if found.problems else data.read(benchmark, tokenizer, study.model.max_length)
+        rows = (
+            None if found.problems else data.read(benchmark, tokenizer, study.model.max_length, study.model.template)
+        )
     except UserError as error:
         found.problems.append(str(error))
         return None

@@ -25,7 +25,7 @@ Spans = list[dict[str, Any]]
 
 @dataclass
 class PartFacts:
-    """The training rows of one part. tokens: those that are predicted, each reply's and its end token; longest: the
+    """The training rows of one part. tokens: those that are predicted, each reply's and its end; longest: the
     most that a whole row has; span_rows, span_characters: rows with a span of the benchmark's own, and what all of
     these cover; wrong_rows: rows with wrong replies."""
 
@@ -83,7 +83,9 @@ def problems(benchmark: BenchmarkPart) -> list[str]:
     return [str(error) for error in listed(benchmark.settings)] if listed else []
 
 
-def read(benchmark: BenchmarkPart, tokenizer: Tokenizer | None, max_length: int) -> Rows | str:
+def read(
+    benchmark: BenchmarkPart, tokenizer: Tokenizer | None, max_length: int, template: str = "plain"
+) -> Rows | str:
     """The rows, of files or made here, or of the table that the workflow has made of the hub's; or why not.
 
     Raises UserError where `palu.benchmarks.checked` does.
@@ -105,7 +107,8 @@ def read(benchmark: BenchmarkPart, tokenizer: Tokenizer | None, max_length: int)
                 found.longest[row["part"]] = row, spans
             if row["reply_kind"] == "perturbed" and row["reply_index"] == 0:
                 found.parts.setdefault(row["part"], PartFacts()).wrong_rows += 1
-        _count([(row, spans) for row, spans in batch if tables.is_training_row(row)], found, tokenizer, max_length)
+        trained = [(row, spans) for row, spans in batch if tables.is_training_row(row)]
+        _count(trained, found, tokenizer, max_length, int(template != "raw"))
     return found
 
 
@@ -119,7 +122,10 @@ def _stored(table: Path) -> Iterator[tuple[Row, Spans]]:
             yield row, spans.get(row["example_id"], [])
 
 
-def _count(pairs: list[tuple[Row, Spans]], found: Rows, tokenizer: Tokenizer | None, max_length: int) -> None:
+def _count(
+    pairs: list[tuple[Row, Spans]], found: Rows, tokenizer: Tokenizer | None, max_length: int, prompted_end: int
+) -> None:
+    """Add rows to the facts of their part. prompted_end: tokens of a reply's end; a document has none."""
     prompts = _lengths([row["prompt"] for row, _ in pairs], tokenizer)
     replies = _lengths([row["reply"] for row, _ in pairs], tokenizer)
     for (row, spans), prompt, reply in zip(pairs, prompts, replies, strict=True):
@@ -128,9 +134,9 @@ def _count(pairs: list[tuple[Row, Spans]], found: Rows, tokenizer: Tokenizer | N
         facts.characters += len(row["reply"])
         facts.documents += row["prompt"] == ""
         # a document is cut into pieces, a row with a prompt is cut short; bos comes before either
-        room = max(0, max_length - 1 - prompt) if row["prompt"] else reply + 1
-        facts.tokens += min(reply + 1, room)
-        facts.longest = max(facts.longest, min(max_length, prompt + reply + 2))
+        reply += prompted_end if row["prompt"] else 0
+        facts.tokens += min(reply, max(0, max_length - 1 - prompt)) if row["prompt"] else reply
+        facts.longest = max(facts.longest, min(max_length, 1 + prompt + reply))
         facts.span_rows += bool(spans)
         facts.span_characters += len({place for s in spans for place in range(s["char_start"], s["char_end"])})
 

@@ -1,7 +1,7 @@
 """One frozen forward pass: the reference's hidden state at every position that predicts a reply token.
 
 A state, 8 KB at D = 4096 in bfloat16, and one frozen copy of the head give the reference's whole distribution over
-128k words (256 KB a token). States do not depend on the tagger: all reply tokens and the end token are stored.
+128k words (256 KB a token). States do not depend on the tagger: all tokens of reply and end are stored.
 """
 
 from __future__ import annotations

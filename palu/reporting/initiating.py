@@ -24,9 +24,9 @@ AGREEMENT = 1e-3
 
 @dataclass(frozen=True)
 class ReplyTokens:
-    """The predicted tokens of one reply, in order: characters (0, 0 for the end token), log-probability, argmax hit.
+    """The predicted tokens of one reply, in order: characters (0, 0 for the end's), log-probability, argmax hit.
 
-    offset: 0, 1, 2... inside a run of sensitive tokens, -1 outside; the end token is outside.
+    offset: 0, 1, 2... inside a run of sensitive tokens, -1 outside; the end is outside.
     """
 
     char_starts: list[int]

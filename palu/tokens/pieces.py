@@ -1,7 +1,7 @@
 """A document that is longer than a model reads at once: cut into pieces, and the pieces found together again.
 
-    uncut    bos r0 r1 r2 r3 r4 end              max_length 4
-    pieces   bos r0 r1 r2 | bos r3 r4 end        first_position 0 | 3
+    uncut    bos r0 r1 r2 r3 r4              max_length 4
+    pieces   bos r0 r1 r2 | bos r3 r4        first_position 0 | 3
 
 No reply token is lost or stands twice, and each is predicted once, in its place in the uncut row. A tokenizer
 without a bos gives nothing to repeat: there a piece begins with the last token of the piece before it, as context,
@@ -27,22 +27,20 @@ if TYPE_CHECKING:
 def cut(row: TokenRow, max_length: int) -> list[TokenRow]:
     """A row as rows of at most `max_length` tokens, in order; the row itself where it fits.
 
-    Every piece has at least one reply token: the end token takes one with it where it would stand alone. Runs of
-    sensitive tokens go on over a border (`span_offset` counts on), and characters are those of the whole reply.
-    Raises UserError, naming the example, for a `max_length` that has no room for what each piece begins with, a reply
-    token and the end token.
+    Every piece has at least one reply token. Runs of sensitive tokens go on over a border (`span_offset` counts on),
+    and characters are those of the whole reply.
+    Raises UserError, naming the example, for a `max_length` that has no room for what each piece begins with and a
+    reply token.
     """
     if len(row) <= max_length:
         return [row]
     lead = max(row.reply_start, 1)
-    if max_length < lead + 2:
+    if max_length < lead + 1:
         raise UserError(
             f"example {row.example_id!r}: its {len(row)} tokens cannot be cut into pieces of max_length {max_length}; "
-            f"allowed: at least {lead + 2}"
+            f"allowed: at least {lead + 1}"
         )
     borders = [0, *range(max_length, len(row), max_length - lead), len(row)]
-    if row.has_end and borders[-1] - borders[-2] == 1:
-        borders[-2] -= 1
     return [_piece(row, start, stop, lead) for start, stop in pairwise(borders)]
 
 

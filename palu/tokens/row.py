@@ -14,11 +14,13 @@ from palu.roles import END
 class TokenRow:
     """One example, or one piece of a document, as T tokens: bos + prompt + reply + end.
 
+    The end is one token, or what a chat template writes after a reply, or none (a document, the template `raw`).
+
     input_ids: (T,) int32. role: (T,) int8, of `palu.roles`. reply_start: index of the first reply token.
     span_offset: (T,) int16, 0, 1, 2... inside a run of sensitive tokens, -1 outside; see `palu.spans.run_offsets`.
     char_start, char_end: (T,) int32, each reply token's characters, counted in code points of the reply; 0, 0 for
     the tokens of prompt and end. A token that straddles the prompt's end starts at 0.
-    truncated: whether reply text was cut at the length limit. The end token is there where it fits.
+    truncated: whether reply text was cut at the length limit. The end is there where all of it fits.
     uncovered_spans, truncated_spans: spans that were left out, because no token covers more than white space of
     them, or because they lie in text that was cut.
     first_position: what `position` adds to an index in this piece to have that in the uncut document; 0 for anything
@@ -46,5 +48,6 @@ class TokenRow:
         return max(self.reply_start, 1)
 
     @property
-    def has_end(self) -> bool:
-        return bool(self.role[-1] == END)
+    def end_count(self) -> int:
+        """How many tokens the end has, 0 where there is none."""
+        return int((self.role == END).sum())

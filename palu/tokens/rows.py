@@ -1,6 +1,6 @@
 """From characters to token roles.
 
-A sequence is bos + prompt + reply + end token; a long document, which is a reply to no prompt, is several of them.
+A sequence is bos + prompt + reply + end; a long document, which is a reply to no prompt, is several without an end.
 Its tokens are cut by the character offsets that the tokenizer reports for the text prompt + reply tokenised as a
 whole: tokenising the two apart and counting gives other tokens where a token straddles the border, and loses the
 first reply token of every row with the template `plain`.
@@ -19,7 +19,15 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerFast
 
 from palu.errors import UserError
-from palu.models import RenderedPrompt, TemplateSettings, check_length, check_offsets, check_tokens, render_prompt
+from palu.models import (
+    RenderedPrompt,
+    TemplateSettings,
+    check_length,
+    check_offsets,
+    check_tokens,
+    end_tokens,
+    render_prompt,
+)
 from palu.roles import COMMON, END, PROMPT, SENSITIVE
 from palu.spans import Span, run_offsets, sensitive_tokens
 from palu.tokens.pieces import cut
@@ -89,8 +97,8 @@ def encode_whole(
 
     A token is sensitive iff its characters, trimmed of white space, intersect a span; sensitive tokens in a row are
     one run, so touching spans are. A token that straddles the prompt's end belongs to the reply. A sequence with a
-    prompt is cut off at `max_length` tokens; one without, a document, is left whole, however long. One end token
-    follows where it fits. The rows are made as they are asked for.
+    prompt is cut off at `max_length` tokens; one without, a document, is left whole, however long. The end of a
+    reply to a prompt (`palu.models.end_tokens`) follows where all of it fits. The rows are made as they are asked for.
     spans: example_id -> half-open (start, end) in code points of the reply; none = nothing is sensitive.
     Raises UserError, naming the example, for a span outside its reply, an empty reply, a text with half of a surrogate
     pair, a prompt that leaves the reply no room, and a token that the model has no embedding for; for a tokenizer
@@ -106,11 +114,12 @@ def encode_whole(
         ]
         texts = [prompt.text + example["reply"] for prompt, example in zip(prompts, chunk, strict=True)]
         _check_characters(chunk, texts)
+        end = end_tokens(template, tokenizer) if any(example["prompt"] for example in chunk) else []
         for example, prompt, tokens in zip(chunk, prompts, _tokenise(texts, prompts, tokenizer), strict=True):
             check_tokens(tokenizer, tokens[0], f"example {example['example_id']!r}")
             own_spans = _checked_spans(example, spans.get(example["example_id"], ()))
-            limit = max_length if example["prompt"] else sys.maxsize
-            yield _row(example, len(prompt.text), tokens, own_spans, tokenizer.eos_token_id, limit)
+            own_end, limit = (end, max_length) if example["prompt"] else ([], sys.maxsize)
+            yield _row(example, len(prompt.text), tokens, own_spans, own_end, limit)
 
 
 def _check_characters(examples: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> None:
@@ -177,7 +186,7 @@ def _row(
     prompt_length: int,
     tokens: tuple[IntArray, IntArray, IntArray],
     spans: Sequence[Span],
-    end_id: int,
+    end: Sequence[int],
     max_length: int,
 ) -> TokenRow:
     name = f"example {example['example_id']!r}"
@@ -186,6 +195,10 @@ def _row(
     if not example["reply"].strip() or not in_reply.any():
         raise UserError(f"{name}: its reply {example['reply']!r} is empty after tokenization")
     reply_start = int(in_reply.argmax())
+    if len(input_ids) == 1:
+        raise UserError(
+            f"{name}: its reply {example['reply']!r} is one token that none precedes; allowed: a longer text"
+        )
     if reply_start >= max_length:
         raise UserError(
             f"{name}: its prompt takes {reply_start} tokens, "
@@ -208,12 +221,14 @@ def _row(
         kept_text_end = int(char_end.max()) if truncated else len(example["reply"])
         cut = sum(start >= kept_text_end for (start, _), is_found in zip(spans, found, strict=True) if not is_found)
         uncovered = int((~found).sum()) - cut
-    if input_ids[-1] == end_id:
-        # The reply's own text ends with the end token: it is the one end token
-        role[-1], char_start[-1], char_end[-1] = END, 0, 0
-    elif len(input_ids) < max_length:
-        input_ids, role = np.append(input_ids, end_id), np.append(role, np.int8(END))
-        char_start, char_end = np.append(char_start, 0), np.append(char_end, 0)
+    # a reply whose own text ends with the end, or with the last of its tokens, gets no second one
+    longest = min(len(end), len(input_ids) - reply_start)
+    own = next((n for n in range(longest, 0, -1) if input_ids[-n:].tolist() == end[-n:]), 0)
+    if own:
+        role[-own:], char_start[-own:], char_end[-own:] = END, 0, 0
+    elif end and len(input_ids) + len(end) <= max_length:
+        input_ids, role = np.append(input_ids, end), np.append(role, np.full(len(end), END, dtype=np.int8))
+        char_start, char_end = (np.append(column, np.zeros(len(end), np.int64)) for column in (char_start, char_end))
     return TokenRow(
         example_id=example["example_id"],
         input_ids=input_ids.astype(np.int32),

@@ -24,7 +24,7 @@ from palu.methods.base import MethodSettings
 from palu.reference.cache import ReferencePaths, References
 from palu.reference.states import Kept, write_states_of
 from palu.reference.topk import write_topk_of
-from palu.roles import COMMON, END, PROMPT, SENSITIVE
+from palu.roles import COMMON, PROMPT, SENSITIVE
 from palu.spans import run_offsets
 from palu.tokens import Batch, TokenRow, collate, with_every_position
 from palu.training.checkpoints import Checkpoints
@@ -130,8 +130,6 @@ class _BatchFile:
         is_sensitive = (labels != NO_LABEL) & (labels != COMMON_LABEL) & (name == "forget_tagged")
         role = np.where(is_sensitive, SENSITIVE, COMMON).astype(np.int8)
         role[:reply_start] = PROMPT
-        if not is_sensitive[-1]:
-            role[-1] = END
         nowhere = np.zeros(length, dtype=np.int32)
         return TokenRow(
             example_id=f"{name}/{index}",

@@ -2,7 +2,7 @@
 
     p = mean over the watched rows of p(reply | prompt)^(1 / T) = exp(mean over its tokens of log p(y_t | x, y_<t))
 
-T counts the reply's tokens and its end token, as in `palu.evaluation.probability`; the pieces of a document count as
+T counts the tokens of the reply and its end, as in `palu.evaluation.probability`; the pieces of a document count as
 rows of their own. The watched rows (part
 `validation`) are to be forgotten like the others, but no report shows them: those that it shows decide nothing.
 """

@@ -28,8 +28,8 @@ def row(example_id, prompt="Who?", reply="Ann lives in Oslo."):
     }
 
 
-def reading(probabilities, hits=None, has_end=True, characters=None):
-    """What a model makes of a row whose tokens have these probabilities."""
+def reading(probabilities, hits=None, end_count=1, characters=None):
+    """What a model makes of a row whose tokens have these probabilities, the last `end_count` of them its end."""
     count = len(probabilities)
     characters = characters or [(0, 0)] * count
     return Reading(
@@ -37,7 +37,7 @@ def reading(probabilities, hits=None, has_end=True, characters=None):
         hits=np.array([True] * count if hits is None else [bool(hit) for hit in hits]),
         char_starts=np.array([start for start, _ in characters], dtype=np.int32),
         char_ends=np.array([end for _, end in characters], dtype=np.int32),
-        has_end=has_end,
+        end_count=end_count,
     )
 
 

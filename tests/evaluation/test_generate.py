@@ -120,6 +120,21 @@ def test_the_models_own_end_tokens_count_beside_the_tokenizers(model, tokenizer,
     assert stop_tokens(model, tokenizer) == [2]
 
 
+def test_a_reply_stops_at_the_end_of_its_chat_template(model, model_path, examples, monkeypatch):
+    tokenizer, stops = load_tokenizer(model_path), []
+    tokenizer.add_tokens(["<|end|>"], special_tokens=True)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content + '\n<|end|>' }}{% endfor %}"
+
+    def spy(_model, prompts, stop_ids, *_rest):
+        stops.append(stop_ids.tolist())
+        return [[] for _ in prompts]
+
+    monkeypatch.setattr(generation, "greedy", spy)
+    for name in ("chat", "llama2-chat"):
+        generate(model, tokenizer, examples[:1], TemplateSettings(template=name), 200, 8)
+    assert stops == [[2, tokenizer.convert_tokens_to_ids("<|end|>")], [2]]
+
+
 def test_a_prompt_that_is_written_out_in_full_is_asked_as_it_is_and_answered_with_its_white_space(
     model, tokenizer, examples, monkeypatch
 ):

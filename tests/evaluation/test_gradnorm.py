@@ -81,6 +81,14 @@ def test_a_document_in_pieces_has_the_norm_of_one_gradient(model, model_path):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_a_last_piece_of_one_token_adds_nothing_to_the_gradient(model, model_path):
+    tokenizer, text = load_tokenizer(model_path), "Ann lives in Oslo, by the sea."
+    (whole,) = encode([{"example_id": "a", "prompt": "", "reply": text}], tokenizer, TemplateSettings(), 512)
+    rows = encode([{"example_id": "a", "prompt": "", "reply": text}], tokenizer, TemplateSettings(), len(whole) - 1)
+    assert [len(row) for row in rows] == [len(whole) - 1, 2]
+    np.testing.assert_allclose(gradient_norms(model, rows), gradient_norms(model, [whole]), rtol=1e-4)
+
+
 def test_long_rows_do_not_share_a_pass(model, rows, monkeypatch):
     passes = []
     real = gradnorm.vectorised

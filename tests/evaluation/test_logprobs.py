@@ -107,7 +107,7 @@ def test_the_table_holds_one_value_per_predicted_token(model, rows):
         assert entry["example_id"] == row.example_id
         assert entry["token_ids"] == row.input_ids[row.reply_start :].tolist()
         assert entry["char_ends"] == row.char_end[row.reply_start :].tolist()
-        assert entry["has_end"] == row.has_end
+        assert entry["end_count"] == row.end_count == 1
         assert len(entry["log_probs"]) == len(entry["argmax_hits"]) == len(entry["token_ids"])
 
 
@@ -124,7 +124,8 @@ def test_the_pieces_of_a_document_are_one_row_of_the_table(model, model_path):
         assert entry["token_ids"] == whole.input_ids[1:].tolist()
         assert entry["char_starts"] == whole.char_start[1:].tolist()
         assert entry["char_ends"] == whole.char_end[1:].tolist()
-        assert entry["has_end"]
+        assert entry["end_count"] == 0
+        assert entry["char_ends"][-1] == len(texts[entry["example_id"]]), "the last value is of real text"
         of_pieces = [naive(model, row)[0] for row in rows if row.example_id == entry["example_id"]]
         np.testing.assert_allclose(entry["log_probs"], np.concatenate(of_pieces), rtol=1e-4, atol=1e-5)
         assert len(entry["argmax_hits"]) == len(entry["log_probs"])

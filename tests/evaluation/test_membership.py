@@ -39,10 +39,32 @@ def test_min_k_is_the_mean_of_the_least_likely_two_fifths_without_the_last_label
     found = scores({"forget/0/original/0": reading(tokens)})
     assert found["forget_mia_min_k"]["forget/0/original/0"] == pytest.approx((3 * HALF + 2 * HALF) / 2)
     assert found["forget_mia_min_k_corrected"] == found["forget_mia_min_k"]
-    cut = scores({"forget/0/original/0": reading(tokens, has_end=False)})
+    cut = scores({"forget/0/original/0": reading(tokens, end_count=0)})
     assert cut["forget_mia_min_k"] == found["forget_mia_min_k"]
     worst = (math.log(1000) + 3 * HALF) / 2
     assert cut["forget_mia_min_k_corrected"]["forget/0/original/0"] == pytest.approx(worst)
+
+
+def test_a_document_has_no_end_so_that_loss_reads_every_token_and_min_k_drops_the_last_real_one():
+    document = reading([0.5, 0.25, 0.125], end_count=0)
+    retain = {"reference_losses": {"forget/0/original/0": HALF}}
+    found = {
+        name: values.get("forget/0/original/0")
+        for name, values in scores({"forget/0/original/0": document}, **retain).items()
+    }
+    assert found["forget_mia_loss"] == pytest.approx((1 + 2 + 3) * HALF / 3)
+    assert found["forget_mia_zlib"] == pytest.approx(2 * HALF / len(zlib.compress(b"Ann lives in Oslo.")))
+    assert found["forget_mia_reference"] == pytest.approx(2 * HALF - HALF)
+    # int(0.4 * 2) = 0, so one of the two tokens before the last counts: 1/4; of all three: 1/8
+    assert found["forget_mia_min_k"] == pytest.approx(2 * HALF)
+    assert found["forget_mia_min_k_corrected"] == pytest.approx(3 * HALF)
+
+
+def test_of_an_end_of_several_tokens_the_peers_attack_leaves_out_the_last_and_the_corrected_one_all():
+    found = scores({"forget/0/original/0": reading([0.5, 0.5, 0.25, 0.125], end_count=2)})
+    assert found["forget_mia_loss"]["forget/0/original/0"] == pytest.approx((1 + 1 + 2 + 3) * HALF / 4)
+    assert found["forget_mia_min_k"]["forget/0/original/0"] == pytest.approx(2 * HALF)
+    assert found["forget_mia_min_k_corrected"]["forget/0/original/0"] == pytest.approx(HALF)
 
 
 def test_one_token_at_least_counts():

@@ -7,9 +7,9 @@ from palu.evaluation.base import Missing
 from tests.evaluation.cases import evidence, reading, row
 
 
-def measure(hits, has_end=True, probabilities=None):
-    """The four measures of one forget reply, whose last flag is the end token's where it has one."""
-    found = reading(probabilities or [0.5] * len(hits), hits, has_end)
+def measure(hits, end_count=1, probabilities=None):
+    """The four measures of one forget reply, whose last flags are those of its end."""
+    found = reading(probabilities or [0.5] * len(hits), hits, end_count)
     items = memorization.items(evidence([row("forget/0/original/0")], {"forget/0/original/0": found}))
     return {name: values["forget/0/original/0"] for name, values in items.items()}
 
@@ -35,11 +35,30 @@ def test_a_reply_whose_last_token_is_wrong_gives_nothing_away_though_the_peer_sa
 
 
 def test_the_last_token_of_a_truncated_reply_counts_though_the_peer_drops_it():
-    found = measure([1, 1, 1, 0], has_end=False)
+    found = measure([1, 1, 1, 0], end_count=0)
     assert found["exact_memorization"] == 1
     assert found["exact_memorization_corrected"] == 0.75
     assert found["extraction_strength"] == 1
     assert found["extraction_strength_corrected"] == 0
+
+
+def test_of_a_document_the_peer_drops_the_last_real_token_and_the_corrected_measures_none():
+    assert measure([0, 1, 1, 1, 0], end_count=0) == {
+        "exact_memorization": 0.75,
+        "exact_memorization_corrected": 0.6,
+        "extraction_strength": 0.75,
+        "extraction_strength_corrected": 0,
+    }
+
+
+def test_of_an_end_of_several_tokens_the_peer_drops_the_last_and_the_corrected_measures_all():
+    # two tokens of the reply, the second of them right, and two of the end
+    assert measure([0, 1, 0, 1], end_count=2) == {
+        "exact_memorization": pytest.approx(1 / 3),
+        "exact_memorization_corrected": 0.5,
+        "extraction_strength": pytest.approx(1 / 3),
+        "extraction_strength_corrected": 0.5,
+    }
 
 
 def test_one_token_and_its_end():
@@ -53,7 +72,7 @@ def test_one_token_and_its_end():
 
 
 def test_a_reply_truncated_to_one_token_has_no_value_for_the_peer():
-    found = measure([1], has_end=False)
+    found = measure([1], end_count=0)
     assert found["exact_memorization"] == Missing("no token is left once the last one is left out")
     assert found["exact_memorization_corrected"] == 1
 

@@ -1,6 +1,7 @@
 """A whole evaluation on a small MUSE, from an untrained model to the summary."""
 
 import json
+import zlib
 
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
@@ -11,7 +12,7 @@ from palu.evaluation.evaluate import evaluate
 from palu.evaluation.knowledge import own_answer
 from palu.evaluation.score import score_log
 from palu.evaluation.settings import EvaluationSettings, FluencySettings
-from palu.models import Architecture, ModelSettings, build_from_scratch, load_tokenizer, save_model
+from palu.models import Architecture, ModelSettings, build_from_scratch, load_model, load_tokenizer, save_model
 from tests import muse_layout
 
 MODEL = ModelSettings(template="raw", max_length=256)
@@ -83,6 +84,37 @@ def test_the_metrics_are_what_the_packages_scorer_gives_for_the_same_texts(evalu
     for part, name in names.items():
         assert scored.summary[name] == pytest.approx(sum(found[part]) / 4, rel=1e-12)
         assert scored.summary[f"{name}_stemmed"] == pytest.approx(sum(peers[part]) / 4, rel=1e-12)
+
+
+def test_the_peers_names_read_the_texts_tokens_and_no_end_token(evaluated, examples_path, model_path):
+    folder, _ = evaluated
+    tokenizer, model = load_tokenizer(model_path), load_model(model_path)
+    scores = {
+        (row["metric"], row["example_id"]): row["value"] for row in tables.rows(folder / "scores.parquet", "scores")
+    }
+    seen = 0
+    for row in tables.rows(examples_path, "examples"):
+        if row["part"] not in ("verbmem", "privleak_forget"):
+            continue
+        ids = tokenizer(row["prompt"] + row["reply"], return_tensors="pt")["input_ids"]
+        first = len(tokenizer(row["prompt"])["input_ids"])
+        log_p = model(ids).logits[0, first - 1 : -1].log_softmax(-1)
+        labels = ids[0, first:]
+        own = log_p.gather(1, labels[:, None])[:, 0]
+        hits = (log_p.argmax(1) == labels)[:-1].tolist()
+        if row["part"] == "verbmem":
+            known = next(k for k in range(len(hits)) if all(hits[k:]) or k == len(hits) - 1)
+            expected = {"exact_memorization": sum(hits) / len(hits), "extraction_strength": 1 - known / len(hits)}
+        else:
+            worst = own[:-1].sort().values[: int(0.4 * (len(own) - 1))]
+            loss = -float(own.detach().mean())
+            packed = len(zlib.compress(row["reply"].encode()))
+            expected = {"loss": loss, "zlib": loss / packed, "min_k": -float(worst.detach().mean())}
+            expected = {f"forget_mia_{name}": value for name, value in expected.items()}
+        for name, value in expected.items():
+            assert scores[name, row["example_id"]] == pytest.approx(value, rel=1e-4), name
+            seen += 1
+    assert seen == 4 * 2 + 3 * 3
 
 
 def test_what_documents_cannot_tell_is_null_with_its_reason(evaluated):

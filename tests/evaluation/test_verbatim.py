@@ -12,13 +12,13 @@ ID = "verbmem/0/original/0"
 WORDS = ["Ann", "writes", "writing", "novels", "novel", "in", "Oslo's", "old", "harbours", "1980", "prize-winning,"]
 
 
-def one(reply, generation, tokens=128, characters=None, has_end=True):
+def one(reply, generation, tokens=128, characters=None, end_count=1):
     """The metrics of one row; every word of the reply is a token, but where `characters` says otherwise."""
     if characters is None:
         ends = [i for i, character in enumerate(reply + " ") if character == " "]
         characters = [(0, end) for end in ends]
-    characters = [*characters, (0, 0)] if has_end else characters
-    found = reading([0.5] * len(characters), characters=characters, has_end=has_end)
+    characters = [*characters, *[(0, 0)] * end_count]
+    found = reading([0.5] * len(characters), characters=characters, end_count=end_count)
     case = evidence([row(ID, "Once upon", reply)], {ID: found}, {ID: generation}, continuation_tokens=tokens)
     return verbatim.summary(verbatim.items(case), case.scope)
 
@@ -41,7 +41,7 @@ def test_only_as_many_tokens_of_the_true_continuation_count():
 
 def test_the_end_token_is_none_of_the_tokens_and_a_truncated_reply_is_cut_where_the_reading_ends():
     assert one("he went", "he went", tokens=2)["verbatim_memorization"] == 1
-    cut = one("he went home", "he went", characters=[(0, 2), (2, 7)], has_end=False)
+    cut = one("he went home", "he went", characters=[(0, 2), (2, 7)], end_count=0)
     assert cut["verbatim_memorization"] == 1
 
 

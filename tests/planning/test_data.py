@@ -32,7 +32,9 @@ def test_counts_of_rows_spans_and_wrong_replies(own, tmp_path):
     facts = found.parts["forget"]
     assert (facts.rows, facts.documents, facts.characters) == (2, 1, 20)
     assert (facts.span_rows, facts.span_characters, facts.wrong_rows) == (1, 5, 1)
-    assert facts.tokens == 2 * (3 + 1), "four characters a token, and the end"
+    assert facts.tokens == (3 + 1) + 3, "four characters a token, and the end of the reply that has a prompt"
+    raw = data.read(Study.parse(own, "study.yaml").benchmark, None, 64, "raw")
+    assert raw.parts["forget"].tokens == 3 + 3
     assert found.parts["retain"].rows == len(QUESTIONS) - 40
 
 
@@ -40,7 +42,7 @@ def test_a_row_with_a_prompt_is_cut_short_and_a_document_is_cut_into_pieces(own,
     path = tmp_path / "forget.jsonl"
     path.write_text(json.dumps({"prompt": "p", "reply": "x" * 4000}) + "\n" + json.dumps({"text": "x" * 4000}) + "\n")
     found = data.read(Study.parse(own, "study.yaml").benchmark, None, 64)
-    assert found.parts["forget"].tokens == (64 - 1 - 1) + (1000 + 1)
+    assert found.parts["forget"].tokens == (64 - 1 - 1) + 1000
     assert found.parts["forget"].longest == 64
 
 

@@ -132,7 +132,7 @@ class StudyBuilder:
         return {
             "example_id": example["example_id"], "token_ids": list(range(len(noisy))),
             "log_probs": [math.log(value) for value in noisy], "argmax_hits": [value > 0.5 for value in noisy],
-            "char_starts": [*starts, 0], "char_ends": [*ends, 0], "has_end": True,
+            "char_starts": [*starts, 0], "char_ends": [*ends, 0], "end_count": 1,
         }  # fmt: skip
 
     def _generations(self, level: dict[str, float], draw: random.Random) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from tokenizers import processors
 
 from palu import models, tables, tokens
 from palu.errors import UserError
-from palu.models import Architecture
+from palu.models import Architecture, TemplateSettings
 from palu.roles import COMMON, END, PROMPT, SENSITIVE
 from palu.tokens import rows as room
 from tests.tokens.cases import LLAMA, PLAIN, TEMPLATES, TEXTS, TOKENIZER, example
@@ -43,7 +43,7 @@ def test_a_sequence_is_bos_prompt_reply_and_one_end():
     assert list(row.role[: row.reply_start]) == [PROMPT] * row.reply_start
     assert set(row.role[row.reply_start : -1]) == {COMMON}
     assert row.role[-1] == END
-    assert row.has_end
+    assert row.end_count == 1
     assert not row.truncated
 
 
@@ -155,7 +155,7 @@ def test_a_span_in_truncated_text_is_left_out_and_counted():
     row = encode_one(reply, [(0, 3), (31, 35)], max_length=limit)
     assert len(row) == limit
     assert row.truncated
-    assert not row.has_end
+    assert row.end_count == 0
     assert sensitive_text(row, reply) == ["Ada"]
     assert (row.uncovered_spans, row.truncated_spans) == (0, 1)
 
@@ -163,9 +163,9 @@ def test_a_span_in_truncated_text_is_left_out_and_counted():
 def test_the_end_token_comes_only_where_it_fits():
     reply = "Ada wrote it."
     whole = len(encode_one(reply))
-    assert encode_one(reply, max_length=whole).has_end
+    assert encode_one(reply, max_length=whole).end_count == 1
     short = encode_one(reply, max_length=whole - 1)
-    assert not short.has_end
+    assert short.end_count == 0
     assert not short.truncated, "no text was lost"
 
 
@@ -197,6 +197,8 @@ def test_without_any_token_before_it_a_replys_first_token_is_not_predicted():
     assert (row.reply_start, row.first_target) == (0, 1)
     batch = tokens.collate([row], pad_id=2)
     assert list(batch.target_ids) == list(row.input_ids[1:])
+    with pytest.raises(UserError, match=r"^example 'e0': its reply 'A' is one token that none precedes; allowed: "):
+        encode_one("A", prompt="", tokenizer=no_bos)
 
 
 def test_a_chat_template_brings_its_own_bos():
@@ -208,6 +210,70 @@ def test_a_chat_template_brings_its_own_bos():
     both = tokens.encode([example("Ada"), example("Ada", "", "e1")], chatty, TEMPLATES["chat"], 512, None)
     assert [list(r.input_ids).count(chatty.bos_token_id) for r in both] == [1, 1]
     assert [r.example_id for r in both] == ["e0", "e1"]
+
+
+def ending_in(end):
+    """A tokenizer whose chat template puts `end` after a reply."""
+    tokenizer = models.train_tokenizer(TEXTS, 320)
+    tokenizer.add_tokens(["<|end|>"], special_tokens=True)
+    tokenizer.chat_template = "<s>{% for m in messages %}{{ m.content + " + repr(end) + " }}{% endfor %}"
+    return tokenizer
+
+
+@pytest.mark.parametrize(("end", "count"), [("<|end|>", 1), ("\n\n<|end|>", 3), ("", 1)])
+def test_every_token_that_a_chat_template_puts_after_a_reply_is_its_end(end, count):
+    reply = "It was Ada"
+    tokenizer = ending_in(end)
+    row = encode_one(reply, [(7, 10)], TEMPLATES["chat"], tokenizer=tokenizer)
+    assert row.end_count == count
+    assert list(row.role[-count - 1 :]) == [SENSITIVE] + [END] * count
+    assert tokenizer.decode(row.input_ids[-count:]) == (end or "</s>")
+    assert not row.char_start[-count:].any()
+    assert not row.char_end[-count:].any()
+    assert list(row.span_offset[-count:]) == [-1] * count
+    assert sensitive_text(row, reply) == [" Ada"]
+    assert "".join(reply[a:b] for a, b in zip(row.char_start, row.char_end, strict=True)) == reply
+
+
+def test_an_end_of_several_tokens_comes_whole_or_not_at_all():
+    tokenizer = ending_in("\n<|end|>")
+    whole = encode_one("Ada wrote it.", template=TEMPLATES["chat"], tokenizer=tokenizer)
+    for missing, kept in ((0, 2), (1, 0), (2, 0), (3, 0)):
+        limit = len(whole) - missing
+        row = encode_one("Ada wrote it.", template=TEMPLATES["chat"], tokenizer=tokenizer, max_length=limit)
+        assert row.end_count == kept
+        assert len(row) == min(limit, len(whole) - 2 + kept)
+        assert row.truncated == (missing > 2)
+
+
+@pytest.mark.parametrize("own", ["\n<|end|>", "<|end|>"])
+def test_a_reply_that_brings_its_chat_templates_end_gets_no_second_one(own):
+    tokenizer = ending_in("\n<|end|>")
+    row = encode_one("Ada wrote it." + own, template=TEMPLATES["chat"], tokenizer=tokenizer)
+    assert row.end_count == len(own.split("<")[0]) + 1
+    assert tokenizer.decode(row.input_ids[row.reply_start :]) == "Ada wrote it." + own
+
+
+def test_an_end_that_a_prompt_and_its_reply_spell_together_is_the_replys_part_alone():
+    row = encode_one("<|end|>", template=TEMPLATES["chat"], prompt="Who?\n", tokenizer=ending_in("\n<|end|>"))
+    assert row.reply_start + row.end_count <= len(row)
+    assert END not in row.role[: row.reply_start]
+
+
+@pytest.mark.parametrize(("template", "prompt"), [("raw", "Question: Who?\nAnswer:"), ("raw", ""), ("plain", "")])
+def test_no_end_token_follows_a_document_or_a_raw_prompts_reply(template, prompt):
+    reply = "Ada wrote it."
+    for tokenizer in (TOKENIZER, ending_in("<|end|>")):
+        row = encode_one(reply, [(10, 13)], TemplateSettings(template=template), prompt, tokenizer=tokenizer)
+        assert row.end_count == 0
+        assert row.role[-1] == SENSITIVE
+        assert row.input_ids.tolist() == tokenizer(prompt + reply)["input_ids"]
+
+
+def test_an_end_token_in_a_documents_own_text_is_text():
+    row = encode_one("Ada wrote it.</s>", prompt="")
+    assert row.input_ids[-1] == TOKENIZER.eos_token_id
+    assert (row.end_count, row.role[-1], row.char_end[-1]) == (0, COMMON, 17)
 
 
 def test_many_rows_are_encoded_as_each_alone(monkeypatch):

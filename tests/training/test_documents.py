@@ -73,6 +73,21 @@ def test_every_method_takes_steps_on_pieces(documents: World, tmp_path: Path, me
     assert any(row["grad_norm"] > 0 for row in rows)
 
 
+def test_no_document_and_no_raw_reply_is_trained_with_an_end_token(documents: World) -> None:
+    forget, retain = encoded(documents)
+    eos = models.load_tokenizer(documents.model_folder).eos_token_id
+    assert not any(eos in row.input_ids for row in [*forget, *retain])
+    asked = [example("forget", 0, "Question: Who?\nAnswer:", " Ada."), example("forget", 1, "", "Ada.")]
+    tokenizer = models.load_tokenizer(documents.model_folder)
+    ends = {
+        name: [
+            row.end_count for row in tokens.encode(asked, tokenizer, models.TemplateSettings(template=name), LENGTH)
+        ]
+        for name in ("raw", "plain", "llama2-chat")
+    }
+    assert ends == {"raw": [0, 0], "plain": [1, 0], "llama2-chat": [1, 0]}
+
+
 def test_a_run_that_a_border_cuts_has_its_initiating_tokens_once(documents: World) -> None:
     forget, _ = encoded(documents)
     cut = [piece for piece in forget if piece.first_position and piece.span_offset[piece.reply_start] > 0]
@@ -122,5 +137,5 @@ def test_finetuning_reads_every_token_of_a_document(documents: World, tmp_path: 
         documents.model_settings,
         LENGTH,
     )
-    # all but bos and the end token of each document
-    assert record["reply_tokens"] == sum(len(row) - 2 for row in whole)
+    # all but bos of each document
+    assert record["reply_tokens"] == sum(len(row) - 1 for row in whole)
