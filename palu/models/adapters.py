@@ -32,6 +32,8 @@ WEIGHTS, CONFIG, BASE = "adapter_model.safetensors", "adapter_config.json", "ada
 _VOLATILE = {"base_model_name_or_path", "revision", "peft_version"}
 # Those that may differ from a new configuration's: read here, or without meaning for a finished adapter
 _FREE = {"inference_mode", "target_modules", "target_parameters", "task_type", "auto_mapping", "lora_dropout"}
+# Start values that leave the base as it was, so that a finished adapter does not depend on them
+_PLAIN_STARTS = (True, False, "gaussian")
 
 
 @dataclass(frozen=True)
@@ -161,9 +163,9 @@ def save_adapter(
     model.config.save_pretrained(str(folder))
     config = read_json(folder / CONFIG)
     # the library writes sets, whose order differs from process to process
-    named = {key: sorted(config[key] or []) for key in ("target_modules", "target_parameters")}
-    named["target_parameters"] = named["target_parameters"] or None
-    write_json(folder / CONFIG, config | named | {"base_model_name_or_path": base.checkpoint, "revision": base.revision})
+    config["target_modules"] = sorted(config["target_modules"])
+    config["target_parameters"] = sorted(config["target_parameters"] or []) or None
+    write_json(folder / CONFIG, config | {"base_model_name_or_path": base.checkpoint, "revision": base.revision})
     write_json(folder / BASE, asdict(base))
 
 
@@ -221,7 +223,8 @@ def _config(path: Path) -> LoraConfig:
     if not isinstance(facts, dict) or facts.get("peft_type") != "LORA":
         kind = facts.get("peft_type") if isinstance(facts, dict) else None
         raise UserError(f"{path}: an adapter of type {kind!r}; allowed: LORA")
-    rank, alpha, layers, stacks = (facts.get(key) for key in ("r", "lora_alpha", "target_modules", "target_parameters"))
+    rank, alpha = facts.get("r"), facts.get("lora_alpha")
+    layers, stacks = facts.get("target_modules"), facts.get("target_parameters")
     lists = [names if isinstance(names, list) else [None] for names in (layers, stacks or [])]
     are_names = all(isinstance(name, str) for names in lists for name in names)
     if not isinstance(rank, int) or not isinstance(alpha, int | float) or not are_names or rank < 1:
@@ -238,6 +241,8 @@ def _config(path: Path) -> LoraConfig:
         target_parameters=stacks or None,
     )
     plain = json.loads(json.dumps(cast(Any, config).to_dict(), default=sorted))
+    if facts.get("init_lora_weights") in _PLAIN_STARTS:
+        plain["init_lora_weights"] = facts["init_lora_weights"]
     for key, value in facts.items():
         default = plain.get(key)
         if key not in _VOLATILE | _FREE and value != default and (value or default):

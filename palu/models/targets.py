@@ -76,7 +76,7 @@ def _useless(model: PreTrainedModel, names: set[str]) -> dict[str, str]:
 def _reached(model: PreTrainedModel) -> set[str]:
     """The names of linear layers whose output reaches the last hidden state of a short row.
 
-    A zero is added to the output of each, as a new adapter adds one; the gradient of a zero that has no effect is None.
+    A zero is added to the output of each, as a new adapter adds one; a zero without effect has no gradient.
     """
     import torch
     from torch import nn

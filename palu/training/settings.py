@@ -10,7 +10,6 @@ from pydantic import Field, field_validator
 from palu.models.settings import LoraSettings
 from palu.settings import NonNegativeNumber, Number, PositiveCount, PositiveNumber, Settings
 
-
 # At the paper's 1e-5 an adapter changes next to nothing in 60 steps: its B starts at zero
 ADAPTER_LEARNING_RATE = 1e-4
 
