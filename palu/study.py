@@ -257,7 +257,7 @@ def _expand(
         own = {key: value for key, value in chosen.items() if key in settings_class.model_fields}
         shared = {key: value for key, value in chosen.items() if key in TrainingSettings.model_fields}
         settings = settings_class.parse(own, where)
-        trained = TrainingSettings.parse(training.model_dump() | shared, where)
+        trained = TrainingSettings.parse(training.model_dump(exclude_unset=True) | shared, where)
         tagger = choose_tagger(settings.localized, chosen.get("tagger"), taggers, where)
         several = {key: value for key, value in varied.items() if len(lists[key]) > 1}
         for seed in seeds:

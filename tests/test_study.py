@@ -235,3 +235,15 @@ def test_the_evidence_is_about_a_method_of_the_study():
     assert parse().description()["evidence"] is None
     with pytest.raises(UserError, match=r"s\.yaml: report\.evidence: unknown method 'plau'.*allowed: .*palu"):
         parse(report={"evidence": "plau"})
+
+
+def test_each_run_of_a_grid_has_the_learning_rate_of_what_it_trains() -> None:
+    adapter = {"rank": 4}
+    study = parse(methods={"npo": {"lora": [None, adapter]}})
+    assert [run.training.learning_rate for run in study.runs] == [1e-5, 1e-4]
+    asked = parse(training={"learning_rate": 1e-4}, methods={"npo": {"lora": adapter}})
+    assert asked.runs[0].key == study.runs[1].key != study.runs[0].key
+    shared = parse(
+        training={"lora": adapter}, methods={"npo": {}, "gd": {"lora": None}, "ga": {"learning_rate": 3e-5}}
+    )
+    assert [run.training.learning_rate for run in shared.runs] == [1e-4, 1e-5, 3e-5]

@@ -4,11 +4,15 @@ An adapter's folder holds, besides config.json and the tokenizer:
 
     adapter_model.safetensors, adapter_config.json    as the library peft writes them
     adapter_base.json    the base: checkpoint as it was given, revision, and the fingerprint that it had
+
+One that peft wrote elsewhere has no adapter_base.json and often no tokenizer: it is merged first (`palu merge`).
 """
 
 from __future__ import annotations
 
+import copy
 import json
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from palu.errors import UserError
 from palu.files import canonical_json, file_digest, read_json, text_digest, write_json
 from palu.models.settings import LoraSettings
-from palu.settings import unknown
+from palu.models.targets import chosen_targets
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -26,8 +30,10 @@ if TYPE_CHECKING:
 WEIGHTS, CONFIG, BASE = "adapter_model.safetensors", "adapter_config.json", "adapter_base.json"
 # The facts of adapter_config.json that the adapted model does not depend on
 _VOLATILE = {"base_model_name_or_path", "revision", "peft_version"}
-# Those that `save_adapter` writes otherwise than a new configuration has them
-_FREE = {"inference_mode", "target_modules", "task_type", "auto_mapping"}
+# Those that may differ from a new configuration's: read here, or without meaning for a finished adapter
+_FREE = {"inference_mode", "target_modules", "target_parameters", "task_type", "auto_mapping", "lora_dropout"}
+# Start values that leave the base as it was, so that a finished adapter does not depend on them
+_PLAIN_STARTS = (True, False, "gaussian")
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,8 @@ class AdapterBase:
     @classmethod
     def read(cls, folder: Path) -> AdapterBase:
         """Raises UserError for an adapter that does not say what it was trained on."""
+        check_of_palu(folder)
         path = folder / BASE
-        if not path.is_file():
-            raise UserError(f"{folder}: an adapter without {BASE}; allowed: an adapter of palu, or a full model")
         facts = read_json(path)
         match facts:
             case {"checkpoint": str(checkpoint), "revision": str() | None as revision, "fingerprint": str(digits)}:
@@ -56,21 +61,49 @@ def is_adapter(folder: Path) -> bool:
     return (folder / CONFIG).is_file()
 
 
+def is_foreign(folder: Path) -> bool:
+    """Whether it holds an adapter that peft wrote elsewhere: without its base's fingerprint."""
+    return is_adapter(folder) and not (folder / BASE).is_file()
+
+
+def check_of_palu(folder: Path) -> None:
+    """Raise UserError, with the command that helps, for an adapter that peft wrote elsewhere."""
+    if is_foreign(folder):
+        raise UserError(
+            f"{folder}: an adapter without {BASE}, as peft writes it: merge it first, by "
+            f"`palu merge --model {folder} --out FULL`; allowed: the full model FULL"
+        )
+
+
+def foreign_base(folder: Path) -> tuple[str, str | None]:
+    """The checkpoint and the revision that an adapter of peft names as its base. Raises UserError without them."""
+    facts = read_json(folder / CONFIG)
+    match facts:
+        case {"base_model_name_or_path": str(checkpoint)} if checkpoint:
+            revision = facts.get("revision")
+            return checkpoint, revision if isinstance(revision, str) else None
+    raise UserError(f"{folder / CONFIG}: base_model_name_or_path: names no base; allowed: a model folder or a hub id")
+
+
 def add_adapter(model: PreTrainedModel, settings: LoraSettings, base: AdapterBase, seed: int) -> None:
     """Put a new adapter into the model, in place; from now on nothing else of it is trained, and `save_model` writes
     the adapter alone.
 
-    The same seed gives the same bits. Raises UserError for a target that the model does not have.
+    The same seed gives the same bits. Raises UserError for a target that the model does not have or that an adapter
+    cannot change, and for an adapter that could not be read again.
     """
     import torch
     from peft import LoraConfig
 
+    layers, stacks = chosen_targets(model, settings)
+    alpha = settings.alpha
     config = LoraConfig(
         r=settings.rank,
-        # peft annotates an integer, and computes with any number
-        lora_alpha=cast(int, settings.alpha),
+        # peft computes with any number, and some programs that serve adapters read a whole one only
+        lora_alpha=int(alpha) if alpha.is_integer() else cast(int, alpha),
         lora_dropout=0.0,
-        target_modules=_chosen_targets(model, settings),
+        target_modules=layers,
+        target_parameters=stacks or None,
     )
     adapted: Any = model
     with torch.random.fork_rng(devices=[]):
@@ -82,27 +115,44 @@ def add_adapter(model: PreTrainedModel, settings: LoraSettings, base: AdapterBas
             # in bfloat16 a small update of a large number is lost
             parameter.data = parameter.data.float()
     adapted.palu_adapter_base = base
+    _check_readable(model, base)
+
+
+def _check_readable(model: PreTrainedModel, base: AdapterBase) -> None:
+    """Write the new adapter, and raise UserError where a model without numbers would not read the same of it.
+
+    Names, shapes and scales are compared: what peft makes of an architecture differs from version to version.
+    """
+    import torch
+
+    with tempfile.TemporaryDirectory(prefix="palu-adapter-") as scratch:
+        save_adapter(model, base, Path(scratch))
+        with torch.device("meta"):
+            bare = type(model)(copy.deepcopy(model.config))
+        place = f"lora: a model of type {model.config.model_type!r}"
+        try:
+            read = _facts(_wrapped(bare, Path(scratch)).base_model.model)
+        except UserError as error:
+            reason = str(error).replace(scratch, "the adapter")
+            raise UserError(f"{place}: its adapter could not be read again: {reason}; allowed: lora: null") from error
+    written = _facts(model)
+    wrong = sorted(name for name in written.keys() | read.keys() if written.get(name) != read.get(name))
+    if wrong:
+        raise UserError(f"{place}: its adapter would be read otherwise, at {wrong[0]!r}; allowed: lora: null")
+
+
+def _facts(model: Any) -> dict[str, Any]:
+    """The shape of each of the adapter's weights and the scale of each adapted layer, by name."""
+    from peft.tuners.lora import LoraLayer
+
+    shapes = {name: tuple(value.shape) for name, value in model.named_parameters() if ".lora_" in name}
+    scales = {name: part.scaling for name, part in model.named_modules() if isinstance(part, LoraLayer)}
+    return shapes | scales
 
 
 def adapter_base(model: PreTrainedModel) -> AdapterBase | None:
     """The base of the adapter that `add_adapter` put into the model; None without one."""
     return cast("AdapterBase | None", getattr(model, "palu_adapter_base", None))
-
-
-def _chosen_targets(model: PreTrainedModel, settings: LoraSettings) -> list[str]:
-    """The names of the layers to adapt. Raises UserError for one that is not a linear layer of the model's body."""
-    from torch import nn
-
-    body = model.base_model
-    names = {name.rpartition(".")[2] for name, part in body.named_modules() if isinstance(part, nn.Linear)}
-    if not names:
-        raise UserError(f"lora: a model of type {model.config.model_type!r} has no linear layer to adapt")
-    if settings.targets == "all-linear":
-        return sorted(names)
-    for target in settings.targets:
-        if target not in names:
-            raise unknown("layer", target, "lora.targets", {"all-linear", *names})
-    return sorted(set(settings.targets))
 
 
 def save_adapter(
@@ -112,9 +162,10 @@ def save_adapter(
     model.save_pretrained(str(folder), state_dict=weights)
     model.config.save_pretrained(str(folder))
     config = read_json(folder / CONFIG)
-    # the library writes a set, whose order differs from process to process
-    config |= {"target_modules": sorted(config["target_modules"]), "base_model_name_or_path": base.checkpoint}
-    write_json(folder / CONFIG, config | {"revision": base.revision})
+    # the library writes sets, whose order differs from process to process
+    config["target_modules"] = sorted(config["target_modules"])
+    config["target_parameters"] = sorted(config["target_parameters"] or []) or None
+    write_json(folder / CONFIG, config | {"base_model_name_or_path": base.checkpoint, "revision": base.revision})
     write_json(folder / BASE, asdict(base))
 
 
@@ -130,6 +181,11 @@ def merge_into(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
     Raises UserError for an adapter of another kind, damaged weights, and weights that do not fit.
     """
+    return cast("PreTrainedModel", _wrapped(model, folder).merge_and_unload().eval())
+
+
+def _wrapped(model: PreTrainedModel, folder: Path) -> Any:
+    """The base `model` with the folder's adapter in it, as peft's own class. Raises what `merge_into` does."""
     from peft import PeftModel, set_peft_model_state_dict
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -139,22 +195,24 @@ def merge_into(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         weights = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder / WEIGHTS}: damaged weights: {error}") from error
+    # of a stack of experts a weight has the rank of each
     ranks = {len(weight) for name, weight in weights.items() if ".lora_A." in name}
-    if ranks != {config.r}:
+    if not ranks or any(rank % config.r for rank in ranks):
         raise UserError(f"{folder / CONFIG}: r: {config.r}; allowed: that of the weights, {sorted(ranks)}")
     try:
-        wrapped = PeftModel(model, config)
-        report: Any = set_peft_model_state_dict(wrapped, weights)
+        bare = model.device.type == "meta"
+        wrapped = PeftModel(model, config, low_cpu_mem_usage=bare)
+        report: Any = set_peft_model_state_dict(wrapped, weights, low_cpu_mem_usage=bare)
     except (ValueError, RuntimeError, TypeError) as error:
         raise UserError(f"{folder}: the adapter does not fit its base: {' '.join(str(error).split())}") from error
     gaps = _gaps(report.missing_keys, report.unexpected_keys)
     if gaps:
         raise UserError(f"{folder}: the adapter does not fit its base: {gaps[0]!r} ({len(gaps)} such gaps)")
-    return cast("PreTrainedModel", wrapped.merge_and_unload().eval())
+    return wrapped
 
 
 def _config(path: Path) -> LoraConfig:
-    """The settings of an adapter of ours: rank, alpha and layers by name.
+    """The settings of an adapter: rank, alpha, and layers and stacks of experts by name.
 
     What else the file asks for is refused: the library would read targets as a regular expression, other files as
     start values, and more. Raises UserError naming the key.
@@ -165,16 +223,30 @@ def _config(path: Path) -> LoraConfig:
     if not isinstance(facts, dict) or facts.get("peft_type") != "LORA":
         kind = facts.get("peft_type") if isinstance(facts, dict) else None
         raise UserError(f"{path}: an adapter of type {kind!r}; allowed: LORA")
-    rank, alpha, targets = (facts.get(key) for key in ("r", "lora_alpha", "target_modules"))
-    is_list = isinstance(targets, list) and all(isinstance(target, str) for target in targets)
-    if not isinstance(rank, int) or not isinstance(alpha, int | float) or not is_list or rank < 1:
-        raise UserError(f"{path}: allowed: a whole r, a number lora_alpha, and target_modules as a list of names")
-    # peft annotates an integer, and computes with any number
-    config = LoraConfig(r=rank, lora_alpha=cast(int, alpha), lora_dropout=0.0, target_modules=targets)
+    rank, alpha = facts.get("r"), facts.get("lora_alpha")
+    layers, stacks = facts.get("target_modules"), facts.get("target_parameters")
+    lists = [names if isinstance(names, list) else [None] for names in (layers, stacks or [])]
+    are_names = all(isinstance(name, str) for names in lists for name in names)
+    if not isinstance(rank, int) or not isinstance(alpha, int | float) or not are_names or rank < 1:
+        raise UserError(
+            f"{path}: allowed: a whole r, a number lora_alpha, target_modules and target_parameters as lists of names"
+        )
+    config = LoraConfig(
+        r=rank,
+        # peft annotates an integer, and computes with any number
+        lora_alpha=cast(int, alpha),
+        lora_dropout=0.0,
+        use_rslora=facts.get("use_rslora") is True,
+        target_modules=layers,
+        target_parameters=stacks or None,
+    )
     plain = json.loads(json.dumps(cast(Any, config).to_dict(), default=sorted))
-    for key, value in plain.items():
-        if key not in _VOLATILE | _FREE and facts.get(key, value) != value:
-            raise UserError(f"{path}: {key}: {facts[key]!r}; allowed: an adapter of palu, which has {value!r}")
+    if facts.get("init_lora_weights") in _PLAIN_STARTS:
+        plain["init_lora_weights"] = facts["init_lora_weights"]
+    for key, value in facts.items():
+        default = plain.get(key)
+        if key not in _VOLATILE | _FREE and value != default and (value or default):
+            raise UserError(f"{path}: {key}: {value!r}; allowed: an adapter of palu, which has {default!r}")
     config.inference_mode = True
     return config
 

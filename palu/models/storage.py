@@ -17,7 +17,10 @@ from palu.models.adapters import (
     AdapterBase,
     adapter_base,
     adapter_fingerprint,
+    check_of_palu,
+    foreign_base,
     is_adapter,
+    is_foreign,
     merge_into,
     save_adapter,
 )
@@ -69,6 +72,7 @@ def weight_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.safetensors"))
     if not folder.is_dir():
         raise UserError(f"{folder}: no such model folder")
+    check_of_palu(folder)
     packed = sorted(path.name for path in folder.glob("*.gguf"))
     if packed and not files:
         raise UserError(
@@ -185,6 +189,7 @@ def load_tokenizer(folder_or_id: str | Path, revision: str | None = None) -> Pre
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except Exception as error:
+        check_of_palu(folder)
         if not (folder / "tokenizer.json").is_file():
             raise UserError(f"{folder}: holds no tokenizer (tokenizer.json)") from error
         # Rust's tokenizers raise a bare Exception for a damaged tokenizer.json
@@ -235,16 +240,28 @@ def save_model(
 def merge_adapter(folder: Path, out: Path) -> None:
     """Write the full checkpoint of an adapter's folder, in the dtype of its base; the adapter's card goes with it.
 
+    One that peft wrote elsewhere is merged into the base that its adapter_config.json names, as that is now.
     Raises UserError for a folder that holds no adapter, and where `load_model` does.
     """
+    if is_foreign(folder):
+        check_folder(folder)
+        base = model_folder(*foreign_base(folder))
+        model = merge_into(load_model(base, _stored_dtype(base)), folder)
+        tokenizer = load_tokenizer(folder if (folder / "tokenizer.json").is_file() else base)
+        save_model(model, tokenizer, out)
+        return
     weight_files(folder)
     if not is_adapter(folder):
         raise UserError(f"{folder}: a full model, not an adapter: there is nothing to merge")
-    dtype = str(read_json(folder / "config.json").get("dtype"))
-    model = load_model(folder, dtype if dtype in DTYPES else "float32")
+    model = load_model(folder, _stored_dtype(folder))
     card = folder / CARD
     text = card.read_text(encoding="utf-8") if card.is_file() else None
     save_model(model, load_tokenizer(folder), out, card=None if text is None else lambda _: text)
+
+
+def _stored_dtype(folder: Path) -> str:
+    dtype = str(read_json(folder / "config.json").get("dtype"))
+    return dtype if dtype in DTYPES else "float32"
 
 
 def base_folder(folder: Path) -> Path:

@@ -54,7 +54,10 @@ class ModelFacts:
 
 
 def _is_target(name: str, targets: str | list[str]) -> bool:
-    return isinstance(targets, str) or name.removesuffix(".weight").rpartition(".")[2] in targets
+    # `all-linear` leaves the experts of a mixture as they are
+    return (isinstance(targets, str) and ".experts." not in name) or name.removesuffix(".weight").rpartition(".")[
+        2
+    ] in targets
 
 
 def starting_model(settings: ModelSettings) -> ModelFacts | str:

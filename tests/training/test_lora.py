@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from palu import models, tables
 from palu.errors import UserError
@@ -100,6 +101,59 @@ def test_an_interrupted_run_ends_in_the_bits_of_one_that_was_not(tiny: Tiny, fin
         assert models.fingerprint(tmp_path / folder) == models.fingerprint(finished / folder)
     rows = [tables.rows(out / "steps.parquet", "steps") for out in (tmp_path, finished)]
     assert losses(rows[0]) == losses(rows[1])
+
+
+def mixture_of_experts(tiny: Tiny, folder: Path) -> Path:
+    """A Mixtral of the tiny model's sizes, with its tokenizer."""
+    sizes = read_json(tiny.model / "config.json")
+    kept = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "mixtral", **{key: sizes[key] for key in kept}, intermediate_size=8, num_local_experts=4
+    )
+    models.save_model(AutoModelForCausalLM.from_config(config), models.load_tokenizer(tiny.model), folder)
+    return folder
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
+@pytest.mark.parametrize("kind", ["llama", "mixtral"])
+def test_with_gradient_checkpointing_every_part_of_the_adapter_moves(
+    tiny: Tiny, tmp_path: Path, kind: str, packed: bool
+) -> None:
+    base, targets = tiny.model, "all-linear"
+    if kind == "mixtral":
+        base, targets = mixture_of_experts(tiny, tmp_path / "base"), ["q_proj", "o_proj", "gate_up_proj", "down_proj"]
+    found = []
+    for recomputed in (True, False):
+        tiny.unlearn(
+            tmp_path / str(recomputed),
+            method="gd",
+            training={"lora": {"rank": 2, "targets": targets}, "epochs": 1},
+            machine={"gradient_checkpointing": recomputed, "packed": packed},
+            model_folder=base,
+        )
+        found.append(weights(tmp_path / str(recomputed) / "model"))
+    moved = {name: bool(value.any()) for name, value in found[0].items() if ".lora_B" in name}
+    assert len(moved) == 2 * (4 if kind == "mixtral" else 7)
+    assert all(moved.values()), moved
+    for name, value in found[1].items():
+        torch.testing.assert_close(found[0][name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, 1e-4), ({"learning_rate": 3e-5}, 3e-5)])
+def test_an_adapter_has_a_learning_rate_of_its_own_unless_the_study_sets_one(
+    tiny: Tiny, tmp_path: Path, given: dict[str, float], expected: float
+) -> None:
+    settings = TrainingSettings.parse({"lora": {"rank": 2}, "epochs": 1, "warmup_epochs": 0.0, **given}, "test")
+    assert (settings.learning_rate, TrainingSettings().learning_rate) == (expected, 1e-5)
+    tiny.unlearn(tmp_path, method="gd", settings=settings)
+    assert read_json(tmp_path / "run.json")["identity"]["training"]["learning_rate"] == expected
+    assert tables.rows(tmp_path / "steps.parquet", "steps")[0]["learning_rate"] == expected
+
+
+def test_a_finetuning_with_an_adapter_has_its_learning_rate_too() -> None:
+    given = FinetuneSettings.parse({"lora": {}}, "test")
+    assert (given.learning_rate, FinetuneSettings().learning_rate) == (1e-4, 5e-3)
 
 
 def test_on_a_bfloat16_model_the_adapter_is_float32(tmp_path: Path) -> None:

@@ -64,12 +64,12 @@ class Tiny:
             "examples_path": self.examples,
             "spans_path": self.folder / "spans.parquet",
             "reference_paths": ReferencePaths(self.folder / "states.parquet", self.folder / "topk.parquet"),
+            "settings": TrainingSettings.parse(small | (training or {}), "test"),
             "seed": 0,
         }
         unlearn(
             method_name=method,
             method_settings=methods.load(method).Settings.parse(own, "test"),
-            settings=TrainingSettings.parse(small | (training or {}), "test"),
             out=out,
             machine=Machine(**({"checkpoint_seconds": 1e9} | (machine or {}))),
             **(given | changes),
