@@ -23,8 +23,13 @@ _PREFIX = "model."
 def ddp_options(uses_all_parameters: bool) -> DistributedDataParallelKwargs:
     """Options of DDP. uses_all_parameters: whether the loss reaches every parameter; DDP waits for those that it does
     not expect to be left out."""
-    # our buffers are constants: to send them at each pass is waste
-    return DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=not uses_all_parameters)
+    return DistributedDataParallelKwargs(
+        # our buffers are constants: to send them at each pass is waste
+        broadcast_buffers=False,
+        find_unused_parameters=not uses_all_parameters,
+        # a parameter's `grad` is a part of DDP's bucket, not a second copy: bytes of all gradients are saved
+        gradient_as_bucket_view=True,
+    )
 
 
 def is_alone(accelerator: Accelerator) -> bool:
