@@ -235,3 +235,12 @@ def test_the_evidence_is_about_a_method_of_the_study():
     assert parse().description()["evidence"] is None
     with pytest.raises(UserError, match=r"s\.yaml: report\.evidence: unknown method 'plau'.*allowed: .*palu"):
         parse(report={"evidence": "plau"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "reference", "indexed"),
+    [(1, {}, 5), ([2, 7], {}, 7), ([3, None], {}, None), (3, {"first_n": 2}, 3), (3, {"first_n": 9}, 9)],
+)
+def test_the_ranking_is_kept_at_as_many_tokens_of_a_run_as_any_method_reads(asked, reference, indexed):
+    study = parse(methods={"palu": {"tagger": "gold", "first_n": asked}, "npo": None}, reference=reference)
+    assert study.indexed_first_n == indexed

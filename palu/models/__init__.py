@@ -8,7 +8,7 @@ from palu.models.body import check_head, head_weight, hidden_and_layer_states, h
 from palu.models.prompts import TEMPLATES, RenderedPrompt, render_prompt
 from palu.models.recomputation import recompute_blocks
 from palu.models.scratch import build_from_scratch, train_tokenizer
-from palu.models.settings import Architecture, LoraSettings, ModelSettings, TemplateSettings, model_key
+from palu.models.settings import Architecture, LoraSettings, ModelSettings, TemplateSettings, model_key, weights_dtype
 from palu.models.storage import (
     check_offsets,
     chosen_device,
@@ -52,4 +52,5 @@ __all__ = [
     "save_model",
     "tokenizer_fingerprint",
     "train_tokenizer",
+    "weights_dtype",
 ]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from palu.models.settings import LoraSettings
+from palu.models.settings import LoraSettings, weights_dtype
 from palu.settings import NonNegativeNumber, Number, PositiveCount, PositiveNumber, Settings
 
 
@@ -46,8 +46,8 @@ class TrainingSettings(Settings):
     stop: StopSettings | None = None
 
     def weights_dtype(self, dtype: str) -> str:
-        """The dtype that the weights are loaded in, from the model's: mixed precision keeps them in float32."""
-        return dtype if self.mixed_precision == "no" else "float32"
+        """The dtype that the weights are loaded in, from the model's."""
+        return weights_dtype(dtype, self.mixed_precision)
 
 
 class FinetuneSettings(TrainingSettings):
@@ -71,12 +71,14 @@ class MachineSettings(Settings):
 
     micro_batch_tokens: tokens that go through the model at once, padding included. packed: whether rows share lines,
     without padding (see `palu.tokens`). gradient_checkpointing: a block's activations are computed anew in the
-    backward pass instead of kept. checkpoint_seconds: time between two saved states (0: after every step). trackers:
+    backward pass instead of kept. deterministic: on a GPU, only operations that give equal bytes each time, which are
+    slower; on a CPU all are. checkpoint_seconds: time between two saved states (0: after every step). trackers:
     where each step's loss is shown while the run goes on; their files lie in `logs` in the run's folder.
     """
 
     micro_batch_tokens: PositiveCount = 4096
     packed: bool = True
     gradient_checkpointing: bool = False
+    deterministic: bool = False
     checkpoint_seconds: NonNegativeNumber = 300.0
     trackers: list[Literal["tensorboard", "wandb"]] = Field(default_factory=list)

@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from palu import models
+from palu import models, tables
+from palu.errors import UserError
 from palu.heads import ChunkedHead
+from palu.reference.cache import ReferencePaths
+from palu.reference.states import Kept, write_states
+from palu.reference.topk import write_topk
 from palu.training.settings import TrainingSettings
 from tests.training.tiny import Tiny, fresh_accelerate, losses, make_tiny, weights
 
@@ -58,6 +62,67 @@ def test_mixed_precision_differs_from_float32_by_rounding_only(tiny: Tiny, tmp_p
     with fresh_accelerate():
         mixed = losses(tiny.unlearn(tmp_path / "mixed", training={"mixed_precision": "bf16"}))
     assert exact != mixed == pytest.approx(exact, rel=2e-2)
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def sharp(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Tiny:
+    """The same world with larger weights, so that rounding to bfloat16 shows in the logits; and its reference for
+    mixed precision, states.bf16.parquet and topk.bf16.parquet."""
+    folder = tmp_path_factory.mktemp(f"sharp-{request.param}")
+    made = make_tiny(folder, request.param)
+    model, tokenizer = models.load_model(made.model, request.param), models.load_tokenizer(made.model)
+    for parameter in model.model.layers.parameters():
+        parameter.data.mul_(10 if parameter.ndim == 2 else 1)
+    model.lm_head.weight.data.mul_(30)
+    models.save_model(model, tokenizer, made.model)
+    for precision in ("no", "bf16"):
+        states, topk = (folder / f"{name}.{precision}.parquet" for name in ("states", "topk"))
+        write_states(made.model, made.examples, states, made.settings, mixed_precision=precision)
+        spans = folder / "spans.parquet"
+        write_topk(states, spans, made.examples, made.model, 40, topk, made.settings, mixed_precision=precision)
+    return made
+
+
+def first_kl(tiny: Tiny, out: Path, states: Path, machine: dict[str, Any] | None = None) -> float:
+    """The mean KL of the first step of PALU in mixed precision, before any update."""
+    paths = ReferencePaths(states, tiny.folder / "topk.bf16.parquet")
+    rows = tiny.unlearn(out, training={"mixed_precision": "bf16"}, machine=machine, reference_paths=paths)
+    return next(float(row["value"]) for row in rows if row["term"] == "common")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_reference_computes_as_mixed_precision_does(sharp: Tiny, tmp_path: Path, packed: bool) -> None:
+    assert first_kl(sharp, tmp_path, sharp.folder / "states.bf16.parquet", {"packed": packed}) < 1e-6
+
+
+def test_a_reference_in_the_models_own_precision_would_be_another_model(sharp: Tiny, tmp_path: Path) -> None:
+    own, states = sharp.folder / "states.no.parquet", tmp_path / "states.parquet"
+    with pytest.raises(UserError, match=r"states\.no\.parquet: made with (dtype|mixed_precision) 'n?o?\w*', but"):
+        first_kl(sharp, tmp_path / "refused", own)
+    facts = tables.provenance(sharp.folder / "states.bf16.parquet")
+    if sharp.settings.dtype == "float32":
+        table = tables.read(own, "states")
+        stated = {key: value for key, value in facts.items() if key not in {"table", "version"}}
+        tables.write(states, "states", table, stated, table.schema.remove_metadata())
+        with fresh_accelerate():
+            assert first_kl(sharp, tmp_path / "run", states) > 1e-4
+
+
+@pytest.mark.parametrize("kept", [Kept(), Kept(0), Kept(hidden=False)], ids=["last", "layer", "log-probs"])
+def test_every_kind_of_fact_is_that_of_the_model_under_autocast(sharp: Tiny, tmp_path: Path, kept: Kept) -> None:
+    tables_by_precision = {}
+    for precision in ("no", "bf16"):
+        path = tmp_path / f"{precision}.parquet"
+        write_states(
+            sharp.model, sharp.examples, path, sharp.settings, ["retain"], kept, mixed_precision=precision
+        )
+        tables_by_precision[precision] = tables.read(path, "states")
+    facts = tables.provenance(tmp_path / "bf16.parquet")
+    assert (facts["dtype"], facts["mixed_precision"]) == ("float32", "bf16")
+    own, mixed = (tables_by_precision[precision]["log_prob"].to_numpy() for precision in ("no", "bf16"))
+    assert 0 < abs(own - mixed).max() < 2
+    if kept.hidden:
+        assert str(tables_by_precision["bf16"].schema.field("hidden").type.value_type) == "float"
 
 
 @pytest.mark.parametrize("method", METHODS)
