@@ -12,7 +12,6 @@ from palu.errors import UserError
 from palu.heads import ChunkedHead
 from palu.reference.cache import ReferencePaths
 from palu.reference.states import Kept, write_states
-from palu.reference.topk import write_topk
 from palu.training.settings import TrainingSettings
 from tests.training.tiny import Tiny, fresh_accelerate, losses, make_tiny, weights
 
@@ -66,8 +65,7 @@ def test_mixed_precision_differs_from_float32_by_rounding_only(tiny: Tiny, tmp_p
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
 def sharp(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Tiny:
-    """The same world with larger weights, so that rounding to bfloat16 shows in the logits; and its reference for
-    mixed precision, states.bf16.parquet and topk.bf16.parquet."""
+    """The same world with larger weights, so that rounding to bfloat16 shows in the logits."""
     folder = tmp_path_factory.mktemp(f"sharp-{request.param}")
     made = make_tiny(folder, request.param)
     model, tokenizer = models.load_model(made.model, request.param), models.load_tokenizer(made.model)
@@ -75,37 +73,37 @@ def sharp(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         parameter.data.mul_(10 if parameter.ndim == 2 else 1)
     model.lm_head.weight.data.mul_(30)
     models.save_model(model, tokenizer, made.model)
-    for precision in ("no", "bf16"):
-        states, topk = (folder / f"{name}.{precision}.parquet" for name in ("states", "topk"))
-        write_states(made.model, made.examples, states, made.settings, mixed_precision=precision)
-        spans = folder / "spans.parquet"
-        write_topk(states, spans, made.examples, made.model, 40, topk, made.settings, mixed_precision=precision)
+    made.write_reference()
     return made
 
 
-def first_kl(tiny: Tiny, out: Path, states: Path, machine: dict[str, Any] | None = None) -> float:
-    """The mean KL of the first step of PALU in mixed precision, before any update."""
-    paths = ReferencePaths(states, tiny.folder / "topk.bf16.parquet")
-    rows = tiny.unlearn(out, training={"mixed_precision": "bf16"}, machine=machine, reference_paths=paths)
+def first_kl(rows: list[dict[str, Any]]) -> float:
+    """The mean KL of the first step of PALU, before any update."""
     return next(float(row["value"]) for row in rows if row["term"] == "common")
 
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_the_reference_computes_as_mixed_precision_does(sharp: Tiny, tmp_path: Path, packed: bool) -> None:
-    assert first_kl(sharp, tmp_path, sharp.folder / "states.bf16.parquet", {"packed": packed}) < 1e-6
+    rows = sharp.unlearn(tmp_path, training={"mixed_precision": "bf16"}, machine={"packed": packed})
+    assert first_kl(rows) < 1e-6
 
 
-def test_a_reference_in_the_models_own_precision_would_be_another_model(sharp: Tiny, tmp_path: Path) -> None:
-    own, states = sharp.folder / "states.no.parquet", tmp_path / "states.parquet"
-    with pytest.raises(UserError, match=r"states\.no\.parquet: made with (dtype|mixed_precision) 'n?o?\w*', but"):
-        first_kl(sharp, tmp_path / "refused", own)
-    facts = tables.provenance(sharp.folder / "states.bf16.parquet")
-    if sharp.settings.dtype == "float32":
-        table = tables.read(own, "states")
-        stated = {key: value for key, value in facts.items() if key not in {"table", "version"}}
-        tables.write(states, "states", table, stated, table.schema.remove_metadata())
-        with fresh_accelerate():
-            assert first_kl(sharp, tmp_path / "run", states) > 1e-4
+def test_a_reference_in_another_precision_is_refused(sharp: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"states\.parquet: made with (dtype|mixed_precision) '\w+', but '\w+' is in use"):
+        sharp.unlearn(tmp_path, training={"mixed_precision": "bf16"}, reference_paths=sharp.reference())
+
+
+def test_a_reference_in_float32_would_be_another_model_at_the_first_step(sharp: Tiny, tmp_path: Path) -> None:
+    paths, own = sharp.reference("bf16"), sharp.reference().states
+    facts = tables.provenance(paths.states or tmp_path)
+    if sharp.settings.dtype != "float32":
+        pytest.skip("its states are stored in bfloat16")
+    table = tables.read(own or tmp_path, "states")
+    stated = {key: value for key, value in facts.items() if key not in {"table", "version"}}
+    tables.write(tmp_path / "states.parquet", "states", table, stated, table.schema.remove_metadata())
+    swapped = ReferencePaths(tmp_path / "states.parquet", paths.topk)
+    rows = sharp.unlearn(tmp_path, training={"mixed_precision": "bf16"}, reference_paths=swapped)
+    assert first_kl(rows) > 1e-4
 
 
 @pytest.mark.parametrize("kept", [Kept(), Kept(0), Kept(hidden=False)], ids=["last", "layer", "log-probs"])
