@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -60,6 +62,29 @@ def stated(parquet: pq.ParquetFile) -> dict[str, str]:
         for key, value in facts.items()
         if key.startswith(b"palu.")
     }
+
+
+def row_places(path: Path, parquet: pq.ParquetFile, name: str) -> npt.NDArray[np.int64]:
+    """(rows,): the byte of the file at which each row's numbers begin, of a column of fixed-size lists.
+
+    The numbers of a row group are the end of its one page, plain and uncompressed (`palu.tables.WIDE_LAYOUT`).
+    Raises UserError for a column that is laid out in another way.
+    """
+    kind = parquet.schema_arrow.field(name).type
+    row_bytes = kind.list_size * kind.value_type.bit_width // 8
+    places = [np.zeros(0, np.int64)]
+    for group in (parquet.metadata.row_group(i) for i in range(parquet.num_row_groups)):
+        columns = (group.column(i) for i in range(group.num_columns))
+        column = next(column for column in columns if column.path_in_schema.split(".")[0] == name)
+        end = column.data_page_offset + column.total_compressed_size
+        start = end - group.num_rows * row_bytes
+        is_plain = column.compression == "UNCOMPRESSED" and {*column.encodings} <= {"PLAIN", "RLE"}
+        if not is_plain or start < column.data_page_offset or end > path.stat().st_size:
+            raise UserError(
+                f"{path}: a damaged Parquet file: the numbers of column {name!r} are not plain in the file"
+            )
+        places.append(start + row_bytes * np.arange(group.num_rows))
+    return np.concatenate(places)
 
 
 def check_foreign(path: Path) -> None:

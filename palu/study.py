@@ -180,6 +180,13 @@ class Study:
         return model_key(self.model, canonical_json(self.finetune.model_dump(mode="json")) if trains else "")
 
     @cached_property
+    def indexed_first_n(self) -> int | None:
+        """At how many tokens of each run of sensitive tokens the reference's ranking is kept: as many as the setting
+        and every method that reads it say; None = at all of them."""
+        asked = [getattr(run.settings, "first_n", None) for run in self.runs if "top_k" in run.settings.needs]
+        return None if None in asked else max([self.reference.first_n, *asked])
+
+    @cached_property
     def evaluation_key(self) -> str:
         """Names the model part of the evaluation in a path: eight hexadecimal digits."""
         return text_digest(canonical_json(self.evaluation.model_part))

@@ -20,8 +20,8 @@ from palu.parquet import damage_told, open_checked, stated
 SCHEMA_VERSIONS = {
     "examples": 1,
     "spans": 1,
-    "states": 1,
-    "topk": 1,
+    "states": 2,
+    "topk": 2,
     "steps": 1,
     "generations": 1,
     "logprobs": 3,
@@ -117,20 +117,31 @@ SCORES = pa.schema(
 # What a states table says of itself under `layer` when it holds the last hidden states, after the final norm.
 LAST_LAYER = "last"
 
-# Hidden states lie byte by byte: float32 takes 0.85 of its plain size so, 1.5 by Parquet's own dictionary.
-STATES_LAYOUT: dict[str, Any] = {"use_dictionary": ["example_id"], "use_byte_stream_split": ["hidden.list.element"]}
+# Wide columns are written plain, the rows of a group in one page: `palu.parquet.row_places` finds each row's numbers
+# in the file, so that processes map them into memory and share one copy.
+WIDE_LAYOUT: dict[str, Any] = {
+    "compression": "none",
+    "use_dictionary": ["example_id"],
+    "data_page_size": 2**31 - 1,
+    "max_rows_per_page": 2**31 - 1,
+    "write_statistics": False,
+}
 
 
 def states_schema(width: int | None, dtype: str) -> pa.Schema:
     """The frozen model's hidden state at each predicting position of a reply: the last one, or that after a block.
 
-    width: D; None leaves the states out. dtype: `bfloat16` or `float16` (stored as their uint16 bit patterns: Arrow
-    has no bfloat16) or `float32`.
+    width: D; None leaves the states out. dtype: `float32`, or `bfloat16` or `float16`, of which two take the place of
+    a uint32, as in memory: Arrow has no bfloat16, and Parquet gives a number of 16 bits four bytes.
     token_id is the token that the position predicts, log_prob the frozen model's log-probability of it.
     """
     if dtype not in {"float32", "bfloat16", "float16"}:
         raise ValueError(f"dtype {dtype!r}; allowed: float32, bfloat16, float16")
-    element = pa.float32() if dtype == "float32" else pa.uint16()
+    element = pa.float32() if dtype == "float32" else pa.uint32()
+    if width is not None and dtype != "float32":
+        if width % 2:
+            raise ValueError(f"width {width} of {dtype} states; allowed: an even number")
+        width //= 2
     columns = [
         _required("example_id", pa.string()),
         _required("position", pa.int32()),
@@ -141,9 +152,10 @@ def states_schema(width: int | None, dtype: str) -> pa.Schema:
 
 
 def topk_schema(k: int) -> pa.Schema:
-    """Vocabulary indices of the frozen model's k largest logits at each sensitive position, best first.
+    """Vocabulary indices of the frozen model's k largest logits, best first, at sensitive positions: those that
+    predict one of the first `first_n` tokens of a run, as the provenance says (`all`: every token).
 
-    Ties stand in order of token id, so that the first k' of a row are the top-k' for every k' <= k.
+    Ties are in order of token id, so that the first k' of a row are the top-k' for every k' <= k.
     """
     return pa.schema(
         [
@@ -176,11 +188,9 @@ def writer(
     schema = schema if schema is not None else FIXED_SCHEMAS[name]
     facts = {"palu.table": name, "palu.version": str(SCHEMA_VERSIONS[name])}
     facts |= metadata(provenance)
-    layout = {"write_page_checksum": True} | (STATES_LAYOUT if "hidden" in schema.names else {})
-    with (
-        atomic(path) as temporary,
-        pq.ParquetWriter(temporary, schema.with_metadata(facts), compression="zstd", **layout) as parquet,
-    ):
+    is_wide = any(pa.types.is_fixed_size_list(field.type) for field in schema)
+    layout = {"write_page_checksum": True} | (WIDE_LAYOUT if is_wide else {"compression": "zstd"})
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, schema.with_metadata(facts), **layout) as parquet:
         yield parquet
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from palu.heads import ChunkedHead, DenseHead, LogitTransform, autograd
+from palu.heads import ChunkedHead, DenseHead, LogitTransform, autograd, projection
 
 P, D, V = 7, 4, 50  # V > GATHER_COST, so that one chosen logit is gathered and several are not
 
@@ -354,3 +354,30 @@ def test_an_unknown_direction_and_a_missing_reference_are_refused():
         ChunkedHead(inputs.weight).cross_entropy_to_reference(inputs.h, inputs.h, inputs.target_ids, 1.0)
     with pytest.raises(ValueError, match="without a reference weight"):
         ChunkedHead(inputs.weight).reference_logits_at(inputs.h, inputs.one_id)
+
+
+@pytest.mark.parametrize(
+    ("device", "vocabulary", "rows"),
+    [("cpu", 128256, 192), ("cpu", 32000, 262), ("cuda", 128256, 1046), ("cuda", 32000, 4194), ("cuda", 10**6, 192)],
+)
+def test_blocks_of_logits_are_larger_on_a_gpu(device, vocabulary, rows):
+    assert projection.block_rows(device, vocabulary) == rows
+
+
+def test_rows_of_the_head_are_gathered_on_a_cpu_only():
+    assert autograd.gathers("cpu", 1000, 128256)
+    assert not autograd.gathers("cpu", 5000, 128256)
+    assert not autograd.gathers("cuda", 1, 128256)
+
+
+@pytest.mark.parametrize("head_class", [ChunkedHead, DenseHead])
+@pytest.mark.parametrize("k", [1, 9])
+def test_ids_of_32_bits_choose_the_same_logits(head_class, k):
+    made = torch.Generator().manual_seed(0)
+    weight = torch.randn(V, D, generator=made, requires_grad=True)
+    h, ids = torch.randn(P, D, generator=made), torch.randint(V, (P, k), generator=made)
+    found = []
+    for kind in (torch.int64, torch.int32):
+        z = head_class(weight).logits_at(h, ids.to(kind))
+        found.append((z, *torch.autograd.grad(z.square().sum(), weight)))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

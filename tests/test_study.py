@@ -247,3 +247,10 @@ def test_each_run_of_a_grid_has_the_learning_rate_of_what_it_trains() -> None:
         training={"lora": adapter}, methods={"npo": {}, "gd": {"lora": None}, "ga": {"learning_rate": 3e-5}}
     )
     assert [run.training.learning_rate for run in shared.runs] == [1e-4, 1e-5, 3e-5]
+@pytest.mark.parametrize(
+    ("asked", "reference", "indexed"),
+    [(1, {}, 5), ([2, 7], {}, 7), ([3, None], {}, None), (3, {"first_n": 2}, 3), (3, {"first_n": 9}, 9)],
+)
+def test_the_ranking_is_kept_at_as_many_tokens_of_a_run_as_any_method_reads(asked, reference, indexed):
+    study = parse(methods={"palu": {"tagger": "gold", "first_n": asked}, "npo": None}, reference=reference)
+    assert study.indexed_first_n == indexed

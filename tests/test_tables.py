@@ -122,10 +122,12 @@ def test_iterate_streams_in_batches(tmp_path):
 
 
 def test_the_width_and_element_type_of_states_follow_the_model():
-    assert tables.states_schema(8, "bfloat16").field("hidden").type == pa.list_(pa.uint16(), 8)
+    assert tables.states_schema(8, "bfloat16").field("hidden").type == pa.list_(pa.uint32(), 4)
     assert tables.states_schema(8, "float32").field("hidden").type == pa.list_(pa.float32(), 8)
     with pytest.raises(ValueError, match="allowed: float32, bfloat16, float16"):
         tables.states_schema(8, "int8")
+    with pytest.raises(ValueError, match="width 7 of bfloat16 states; allowed: an even number"):
+        tables.states_schema(7, "bfloat16")
     assert tables.topk_schema(5).field("token_ids").type == pa.list_(pa.int32(), 5)
 
 

@@ -82,10 +82,18 @@ def _add_data_and_reference(command: Command) -> None:
     one.add_argument(
         "--log-probs-only", action="store_true", help="keep no states, only the tokens' log-probabilities"
     )
+    _add_precision(one)
     one = command(stages.alternates, "draw refusals for the rows to forget", "examples", "refusals", "out")
     one.add_argument("--count", type=int, required=True, help="refusals for each row")
     one = command(stages.topk, "index the frozen model's best tokens", "model", "states", "examples", "spans", "out")
     one.add_argument("--top-k", type=int, required=True)
+    one.add_argument("--first-n", type=int, help="index the first tokens of each run of sensitive ones (default: all)")
+    _add_precision(one)
+
+
+def _add_precision(one: argparse.ArgumentParser) -> None:
+    text = "what the trainings that read this compute in (default: no)"
+    one.add_argument("--mixed-precision", choices=("no", "bf16"), default="no", help=text)
 
 
 def _add_tagging(command: Command) -> None:

@@ -102,6 +102,7 @@ def reference(options: argparse.Namespace) -> None:
         settings=ModelSettings.parse(merged(options), "model"),
         parts=options.parts.split(","),
         kept=Kept(options.layer, hidden=not options.log_probs_only),
+        mixed_precision=options.mixed_precision,
     )
 
 
@@ -123,6 +124,8 @@ def topk(options: argparse.Namespace) -> None:
         out=options.out,
         settings=settings,
         k=options.top_k,
+        first_n=options.first_n,
+        mixed_precision=options.mixed_precision,
     )
 
 

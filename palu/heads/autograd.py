@@ -25,6 +25,12 @@ from palu.heads.projection import Projection, result_dtype
 GATHER_COST = 43
 
 
+def gathers(device_type: str, k: int, vocabulary: int) -> bool:
+    """Whether k logits of each position come from k rows of W, not from all logits. A GPU always computes them all: it
+    would run a few positions at a time, whose rows fill a block."""
+    return device_type == "cpu" and k * GATHER_COST < vocabulary
+
+
 def parameters(weight: Tensor, bias: Tensor | None, projection: Projection, adds_to_grad: bool) -> Tensor:
     """The scalar that stands for weight (V, D) and bias (V,) as the other nodes' input."""
     return _apply(_Parameters, weight, bias, projection, (weight, bias) if adds_to_grad else ())
@@ -143,14 +149,14 @@ class _LogitsAt(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor, token: Tensor, projection: Projection, ids: Tensor) -> Tensor:
         weight = projection.weight
-        ctx.projection, ctx.gathers = projection, ids.shape[1] * GATHER_COST < len(weight)
+        ctx.projection, ctx.gathers = projection, gathers(weight.device.type, ids.shape[1], len(weight))
         chosen = torch.empty(ids.shape, dtype=result_dtype(weight), device=h.device)
         if ctx.gathers:
             for block in projection.gather_blocks(ids):
                 chosen[block] = projection.chosen_logits(h[block], ids[block])
         else:
             for block in projection.blocks(h):
-                chosen[block] = projection.logits(h[block]).gather(-1, ids[block])
+                chosen[block] = projection.logits(h[block]).gather(-1, ids[block].long())
         ctx.save_for_backward(h, token, weight, ids, None if projection.transform.cap is None else chosen)
         return chosen
 
@@ -171,7 +177,7 @@ class _LogitsAt(torch.autograd.Function):
         else:
             for block in projection.blocks(h):
                 z_gradient = chosen_gradient.new_zeros(len(h[block]), len(weight))
-                z_gradient.scatter_add_(-1, ids[block], chosen_gradient[block])
+                z_gradient.scatter_add_(-1, ids[block].long(), chosen_gradient[block])
                 _pass_back(ctx, z_gradient, h[block], h_gradient[block])
         return h_gradient, torch.zeros_like(token), None, None
 

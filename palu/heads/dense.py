@@ -41,7 +41,7 @@ class DenseHead:
         return self.logits(h).log_softmax(-1).gather(-1, target_ids[:, None])[:, 0]
 
     def logits_at(self, h: Tensor, ids: Tensor) -> Tensor:
-        return self.logits(h).gather(-1, ids)
+        return self.logits(h).gather(-1, ids.long())
 
     def mean_logit(self, h: Tensor) -> Tensor:
         return self.logits(h).mean(-1)

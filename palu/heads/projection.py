@@ -18,6 +18,15 @@ Weight = float | Tensor | None
 # three blocks at a time.
 BLOCK_BYTES = 32 * 2**20
 BLOCK_ROWS = 192
+# By calculation, not measured: on a card of 3.35 TB/s and 60 TFLOP/s in float32 that traffic is 37% of the product of
+# 192 rows with (V, D) = (128256, 4096), and 7% of that of the 1046 rows that these bytes hold.
+GPU_BLOCK_BYTES = 512 * 2**20
+
+
+def block_rows(device_type: str, vocabulary: int) -> int:
+    """Positions in a block of logits on a device of this type (`cpu`, `cuda`...)."""
+    size = BLOCK_BYTES if device_type == "cpu" else GPU_BLOCK_BYTES
+    return max(BLOCK_ROWS, size // (4 * vocabulary))
 
 
 def result_dtype(weight: Tensor) -> torch.dtype:
@@ -42,7 +51,7 @@ class Projection:
     ) -> None:
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
         self.transform = transform
-        self.chunk_rows = chunk_rows or max(BLOCK_ROWS, BLOCK_BYTES // (4 * len(weight)))
+        self.chunk_rows = chunk_rows or block_rows(weight.device.type, len(weight))
         self._weight_gradient: Tensor | None = None
         self._bias_gradient: Tensor | None = None
         self._pass_id = -1

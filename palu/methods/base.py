@@ -41,7 +41,8 @@ class ReplyStates(ReplyPositions):
     reference_hidden: (P, D), the frozen reference's last hidden state.
     reference_layer_hidden: (P, D), the frozen reference's after the same block.
     reference_log_prob: (P,) float32, the reference's log-probability of target_ids.
-    reference_top_k: (S, K) int64, the reference's K best tokens, best first, at the S positions with role SENSITIVE.
+    reference_top_k: (I, K) int32, the reference's K best tokens, best first, at the I positions that predict one of
+    the first tokens of a run of sensitive tokens: as many as the setting `first_n` of the method says.
     """
 
     hidden: Tensor
@@ -72,7 +73,7 @@ class Replies(Generic[Kind]):
 NEEDS = {
     "states": "the reference's last hidden states at the forget rows",
     "log_probs": "the reference's log-probabilities of the forget rows' tokens",
-    "top_k": "the reference's best tokens at the forget rows' sensitive positions",
+    "top_k": "the reference's best tokens where the forget rows' sensitive tokens begin",
     "retain_states": "the reference's last hidden states at the retain rows",
     "retain_layer_states": "the reference's hidden states after one block at the retain rows",
     "alternates": "other replies to the forget rows' prompts, and the reference's log-probabilities of their tokens",

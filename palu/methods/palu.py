@@ -99,7 +99,7 @@ def local_loss(forget: ReplyStates, head: Head, settings: Settings) -> Tensor:
     assert forget.reference_top_k is not None, "the method's needs name top_k"
     chosen = initiating(forget, settings.first_n)
     h = forget.hidden[chosen]
-    ids = forget.reference_top_k[chosen[forget.role == SENSITIVE], : settings.top_k]
+    ids = forget.reference_top_k[:, : settings.top_k]
     z = head.logits_at(h, ids)
     target = target_logit(h, z, head, settings.target)
     if settings.detach_target:

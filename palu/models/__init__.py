@@ -10,7 +10,7 @@ from palu.models.prompts import TEMPLATES, RenderedPrompt, end_tokens, render_pr
 from palu.models.recomputation import recompute_blocks
 from palu.models.scratch import build_from_scratch, train_tokenizer
 from palu.models.selfcheck import check_layer, left_padding_fault, output_head, packing_fault
-from palu.models.settings import Architecture, LoraSettings, ModelSettings, TemplateSettings, model_key
+from palu.models.settings import Architecture, LoraSettings, ModelSettings, TemplateSettings, model_key, weights_dtype
 from palu.models.storage import (
     check_model,
     check_offsets,
@@ -64,4 +64,5 @@ __all__ = [
     "structure_notes",
     "tokenizer_fingerprint",
     "train_tokenizer",
+    "weights_dtype",
 ]

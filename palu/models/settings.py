@@ -117,6 +117,11 @@ class ModelSettings(TemplateSettings):
         return self
 
 
+def weights_dtype(dtype: str, mixed_precision: str) -> str:
+    """The dtype that the weights are loaded in, from the model's: mixed precision (bf16) keeps them in float32."""
+    return dtype if mixed_precision == "no" else "float32"
+
+
 def model_key(settings: ModelSettings, finetune_settings_json: str) -> str:
     """The model's folder name in results/: short name + 8 hexadecimal digits of everything that its files depend on.
 

@@ -139,7 +139,7 @@ def _jobs_line(planned: Mapping[str, int]) -> str:
 def _estimate(study: Study, model: ModelFacts, rows: data.Rows | None, here: Room, found: Findings) -> None:
     limit, whose = (here.gpu_memory, "GPU") if here.gpu_memory else (here.memory, "machine")
     for run in _first_of_each(study.runs):
-        parts = sizes.run_memory(run, model, study)
+        parts = sizes.run_memory(run, model, study, "cuda" if here.gpu_memory else "cpu")
         need = sum(parts.values())
         listed = ", ".join(f"{name} {_size(value)}" for name, value in parts.items() if value)
         found.lines.append(f"memory of one run of {run.label}: {_size(need)} ({listed})")
@@ -167,14 +167,23 @@ def disk_parts(study: Study, model: ModelFacts, rows: data.Rows | None) -> dict[
     if rows is None:
         return found
     forget = sum(facts.tokens for facts in rows.forget)
-    needs = frozenset[str]().union(*(run.settings.needs for run in study.runs))
-    reads_states = any("states" in tagger.settings.needs for tagger in study.taggers.values())
-    if needs & {"states", "log_probs", "top_k"} or reads_states:
-        found["states"] = sizes.states_bytes(forget, model, study.model.dtype)
-    layers = {run.settings.reads_layer for run in study.runs if "retain_layer_states" in run.settings.needs}
-    tables_of_retain = len(layers) + ("retain_states" in needs)
-    found["retain states"] = tables_of_retain * sizes.states_bytes(rows.tokens("retain"), model, study.model.dtype)
-    ranked = {run.tagger.key: run.tagger for run in study.runs if run.tagger and "top_k" in run.settings.needs}
+    # each precision of training has its own reference; taggers read that of the default
+    precisions = {run.training.mixed_precision: run.training.weights_dtype(study.model.dtype) for run in study.runs}
+    for precision, dtype in ({"no": study.model.dtype} | precisions).items():
+        runs = [run for run in study.runs if run.training.mixed_precision == precision]
+        needs = frozenset[str]().union(*(run.settings.needs for run in runs))
+        is_tagged = any("states" in tagger.settings.needs for tagger in study.taggers.values()) and precision == "no"
+        layers = {run.settings.reads_layer for run in runs if "retain_layer_states" in run.settings.needs}
+        for part, tokens, tables in (
+            ("states", forget, bool(needs & {"states", "log_probs", "top_k"} or is_tagged)),
+            ("retain states", rows.tokens("retain"), len(layers) + ("retain_states" in needs)),
+        ):
+            found[part] = found.get(part, 0) + tables * sizes.states_bytes(tokens, model, dtype)
+    ranked = {
+        (run.tagger.key, run.training.mixed_precision): run.tagger
+        for run in study.runs
+        if run.tagger and "top_k" in run.settings.needs
+    }
     characters = sum(facts.characters for facts in rows.forget) or 1
     gold = sum(facts.span_characters for facts in rows.forget) / characters
     for tagger in ranked.values():

@@ -44,6 +44,11 @@ class ModelFacts:
         """Those of the embedding: V D."""
         return self.vocab_size * self.hidden_size
 
+    @property
+    def block_parameters(self) -> int:
+        """Those of the blocks' matrices."""
+        return sum(prod(shape) for name, shape in self.shapes.items() if len(shape) == 2 and "layers." in name)
+
     def adapter_parameters(self, lora: LoraSettings) -> int:
         """rank (in + out) for every linear layer that the adapter changes: all of the blocks, or those named."""
         return sum(

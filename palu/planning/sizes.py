@@ -11,30 +11,33 @@ from palu.study import Run, Study
 from palu.training.settings import MachineSettings, TrainingSettings
 
 BYTES = {"float32": 4, "bfloat16": 2}
-# Positions in a block of logits, of which an operation holds three (`palu.heads.projection`).
-LOGIT_ROWS, LOGIT_BLOCKS, LOGIT_BYTES = 192, 3, 32 * 2**20
+# Positions in a block of logits, of which an operation holds three, and its least bytes (`palu.heads.projection`).
+LOGIT_ROWS, LOGIT_BLOCKS = 192, 3
+LOGIT_BYTES = {"cpu": 32 * 2**20, "cuda": 512 * 2**20}
 # What 8-bit states take for a number, their scales included.
 SMALL_MOMENT_BYTES = 2.03
 # An adapter's blocks keep more: `tests/benchmarks/activations.py` prints 302 KB a token beside 209.
 ADAPTER_SHARE = 1.45
 # A row of the states table besides its state: position, token, log-probability, and the id, which compresses well.
 STATE_ROW_BYTES = 12
-# What is left of states once the file is compressed, as measured.
-STATE_COMPRESSION = {"float32": 0.85, "bfloat16": 0.7}
 
 
-def run_memory(run: Run, model: ModelFacts, study: Study) -> dict[str, float]:
+def run_memory(run: Run, model: ModelFacts, study: Study, device: str = "cpu") -> dict[str, float]:
     """What -> bytes, at the same time, while one run trains. With P weights of b bytes, T trained numbers of b':
 
         weights     P b                                   b = 2 for bfloat16 without mixed precision, else 4
+        casts       2 for each number of the blocks' matrices, under mixed precision: autocast keeps what it has cast
+                    until the forward pass ends; of weights that are not trained, what is kept for the backward pass
         trained     an adapter's T b'                     b' = 4 there
         gradients   T b'
         moments     2 T b'; of 8 bits: 2.03 T, and 8 bytes for each number of a trained embedding
-        head        V D (4 + b) for its gradient, and V D b for its frozen copy, where the head is trained
-        logits      3 blocks of max(192, 2^23 / V) x V numbers of 4 bytes
+        head        V D 4 for its gradient's sum, V D 2 for the same in bfloat16, and V D b for its frozen copy, where
+                    the head is trained
+        logits      3 blocks of max(192, 2^23 / V) x V numbers of 4 bytes; on a GPU max(192, 2^27 / V)
         activations see `activations`
 
-    The frozen reference's states and indices are read from files.
+    The frozen reference's states and indices are read from files. DDP adds nothing: gradients are views of its
+    buckets. device: cpu or cuda. `tests/benchmarks/memory.py` prints this beside what a step is counted to hold.
     """
     training = run.training
     wide = BYTES[training.weights_dtype(study.model.dtype)]
@@ -43,13 +46,23 @@ def run_memory(run: Run, model: ModelFacts, study: Study) -> dict[str, float]:
     head = model.embedding_parameters
     found: dict[str, float] = {
         "weights": model.parameters * wide + (trained * each if lora else 0),
+        "casts": _casts(training, study.machine) * model.block_parameters,
         "gradients": trained * each,
         "moments": _moments(training, model, trained, each),
-        "head": 0 if lora else head * (4 + wide + (wide if run.settings.needs & {"states", "retain_states"} else 0)),
-        "logits": LOGIT_BLOCKS * max(LOGIT_ROWS * 4 * model.vocab_size, LOGIT_BYTES),
+        "head": 0
+        if lora
+        else head
+        * (4 + (wide if wide < 4 else 0) + (wide if run.settings.needs & {"states", "retain_states"} else 0)),
+        "logits": LOGIT_BLOCKS * max(LOGIT_ROWS * 4 * model.vocab_size, LOGIT_BYTES[device]),
         "activations": activations(model, training, study.machine, study.model.max_length, wide),
     }
     return found
+
+
+def _casts(training: TrainingSettings, machine: MachineSettings) -> int:
+    """Bytes of each block weight's copy in bfloat16 that is there at the peak."""
+    freed = training.lora is not None and machine.gradient_checkpointing
+    return 0 if training.mixed_precision == "no" or freed else 2
 
 
 def _moments(training: TrainingSettings, model: ModelFacts, trained: int, each: int) -> float:
@@ -81,13 +94,13 @@ def activations(
 
 
 def states_bytes(tokens: float, model: ModelFacts, dtype: str) -> float:
-    """A states table: per predicted token D numbers, which compress to 85% (bfloat16: 70%), and 12 bytes of where and
-    what it is."""
-    return tokens * (STATE_COMPRESSION[dtype] * model.hidden_size * BYTES[dtype] + STATE_ROW_BYTES)
+    """A states table: per predicted token D numbers, as they are in memory, and 12 bytes of where and what it is."""
+    return tokens * (model.hidden_size * BYTES[dtype] + STATE_ROW_BYTES)
 
 
 def top_k_bytes(tokens: float, top_k: int, model: ModelFacts) -> float:
-    """A table of the K best tokens: 4 bytes for each index, at every sensitive token; at most, since it compresses."""
+    """A table of the K best tokens: 4 bytes for each index, at every sensitive token; at most, since only the first
+    tokens of each run are there."""
     return tokens * 4 * min(top_k, model.vocab_size)
 
 

@@ -1,12 +1,11 @@
 """The cached facts of the reference, looked up by (example_id, position) while training.
 
-The wide columns, gigabytes for long texts, are spooled to an unlinked temporary file that is mapped into memory: the
-operating system keeps what is used. Only keys and single numbers are held.
+The wide columns, gigabytes for long texts, are read from the files themselves, mapped into memory: processes share the
+operating system's one copy, which keeps what is used. Only keys and single numbers are held.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from palu import tables
 from palu.errors import UserError
-from palu.files import is_storage_failure, storage_reason
+from palu.reference.mapping import MappedColumn
 from palu.reference.states import from_storage
 from palu.roles import SENSITIVE
 from palu.tokens import Replies
@@ -53,13 +52,14 @@ class References:
         expected: Mapping[str, str] | None = None,
         top_k: int | None = None,
         layer: int | None = None,
+        first_n: int | None = None,
     ) -> None:
         """needs: of `palu.methods.base.NEEDS`. The others are those of `ReferenceCache`, which also raises."""
         paths, expected = paths or ReferencePaths(), expected or {}
         wanted = frozenset(needs)
         self._forget, self._retain, self._alternate = [], [], []
         if own := wanted & {"states", "log_probs", "top_k"}:
-            self._forget.append(ReferenceCache(own, paths.states, paths.topk, expected, top_k))
+            self._forget.append(ReferenceCache(own, paths.states, paths.topk, expected, top_k, first_n))
         if "retain_states" in wanted:
             self._retain.append(ReferenceCache({"states"}, paths.retain_states, None, expected))
         if "retain_layer_states" in wanted:
@@ -84,9 +84,9 @@ class ReferenceCache:
 
     needs: any of `states`, `layer_states`, `log_probs` (from a table of states) and `top_k`. expected: provenance
     that the files must have, from `reference_provenance`. top_k: how many of the best tokens a lookup returns (none:
-    all indexed).
+    all indexed), at the first first_n tokens of each run of sensitive tokens (none: all).
     Raises UserError for a file that is needed and not given, missing, damaged, made by another model or with other
-    settings, and for a top_k beyond what is indexed (unless that is the whole vocabulary).
+    settings, and for a top_k or first_n beyond what is indexed (unless that is the whole vocabulary).
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class ReferenceCache:
         topk_path: Path | None,
         expected: Mapping[str, str],
         top_k: int | None = None,
+        first_n: int | None = None,
     ) -> None:
         self._needs = frozenset(needs)
         self._states = self._topk = None
@@ -108,7 +109,9 @@ class ReferenceCache:
             self._states = _KeyedRows(path, "states", "hidden" if self._hidden_name else None)
         if "top_k" in self._needs:
             path = _given(topk_path, "the reference's top-K index")
-            self._top_k = _checked_top_k(path, tables.check(path, "topk", expected), top_k)
+            facts = tables.check(path, "topk", expected)
+            self._top_k, self._first_n = _checked_top_k(path, facts, top_k), first_n
+            _check_first_n(path, facts["first_n"], first_n)
             self._topk = _KeyedRows(path, "topk", "token_ids")
 
     def lookup(self, replies: Replies) -> dict[str, Tensor]:
@@ -123,13 +126,16 @@ class ReferenceCache:
             found = self._states.find(keys)
             self._states.check_tokens(found, keys, replies.target_ids.cpu().numpy())
             if self._hidden_name is not None:
-                facts[self._hidden_name] = from_storage(self._states.wide[found], self._dtype)
+                facts[self._hidden_name] = from_storage(self._states.wide.rows(found), self._dtype)
             if "log_probs" in self._needs:
                 facts["reference_log_prob"] = torch.from_numpy(self._states.columns["log_prob"][found])
         if self._topk is not None:
-            sensitive = (replies.role == SENSITIVE).cpu().numpy()
-            found = self._topk.find(_Keys(keys.example_ids, keys.row[sensitive], keys.position[sensitive]))
-            facts["reference_top_k"] = torch.from_numpy(self._topk.wide[found, : self._top_k].astype(np.int64))
+            indexed = replies.role == SENSITIVE
+            if self._first_n is not None:
+                indexed &= replies.span_offset < self._first_n
+            chosen = indexed.cpu().numpy()
+            found = self._topk.find(_Keys(keys.example_ids, keys.row[chosen], keys.position[chosen]))
+            facts["reference_top_k"] = torch.from_numpy(self._topk.wide.rows(found, self._top_k))
         return facts
 
 
@@ -146,6 +152,14 @@ def _checked_top_k(path: Path, facts: Mapping[str, str], top_k: int | None) -> i
     return indexed if top_k is None else min(top_k, indexed)
 
 
+def _check_first_n(path: Path, indexed: str, first_n: int | None) -> None:
+    if indexed != "all" and (first_n is None or first_n > int(indexed)):
+        raise UserError(
+            f"{path}: first_n {'null' if first_n is None else first_n} is asked for, but the first {indexed} tokens "
+            f"of each run of sensitive tokens are indexed; allowed: 1 to {indexed}"
+        )
+
+
 @dataclass(frozen=True)
 class _Keys:
     """P keys: (example_ids[row[i]], position[i])."""
@@ -158,41 +172,36 @@ class _Keys:
 class _KeyedRows:
     """The rows of one table, found by key whatever their order in the file.
 
-    columns: the plain columns, one number a row. wide: (rows, width), the fixed-size lists of column `wide_name`.
+    columns: the plain columns, one number a row. wide: the column of fixed-size lists `wide_name`, left in the file.
     """
 
     def __init__(self, path: Path, name: str, wide_name: str | None) -> None:
         self._path = path
-        self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
         codes: dict[str, int] = {}
-        try:
-            parts = [self._take_in(batch, codes, wide_name) for batch in tables.iterate(path, name)]
-            self._spool.flush()
-        except OSError as error:
-            if is_storage_failure(error):
-                raise UserError(f"{tempfile.gettempdir()}: cannot be written: {storage_reason(error)}") from error
-            raise
+        self._wide = None if wide_name is None else MappedColumn(path, name, wide_name)
+        parts, start = [], 0
+        for batch in tables.iterate(path, name):
+            parts.append(self._take_in(batch, codes))
+            if self._wide is not None:
+                self._wide.check(start, batch.column(wide_name).flatten().to_numpy())
+            start += len(batch)
         self.columns = {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
         code, position = self.columns.pop("code"), self.columns.pop("position")
-        if wide_name is not None:
-            spooled = np.memmap(self._spool, self._wide_dtype, mode="r")
-            self.wide: npt.NDArray[Any] = np.asarray(spooled).reshape(len(code), -1)
         # file rows in order of key, and where each example's begin and end in that order
         self._order: Index = np.lexsort((position, code))
         self._position = position[self._order]
         bounds = np.searchsorted(code[self._order], np.arange(len(codes) + 1))
         self._bounds = {example_id: (bounds[i], bounds[i + 1]) for example_id, i in codes.items()}
 
-    def _take_in(
-        self, batch: pa.RecordBatch, codes: dict[str, int], wide_name: str | None
-    ) -> dict[str, npt.NDArray[Any]]:
-        """The plain columns of a batch; the wide one goes to the spool, new examples to `codes`."""
+    @property
+    def wide(self) -> MappedColumn:
+        assert self._wide is not None, "the method's needs name no wide column of this table"
+        return self._wide
+
+    def _take_in(self, batch: pa.RecordBatch, codes: dict[str, int]) -> dict[str, npt.NDArray[Any]]:
+        """The plain columns of a batch; new examples go to `codes`."""
         names = batch.column("example_id").dictionary_encode()
         known = [codes.setdefault(example_id, len(codes)) for example_id in names.dictionary.to_pylist()]
-        if wide_name is not None:
-            numbers = batch.column(wide_name).flatten().to_numpy()
-            self._wide_dtype = numbers.dtype
-            self._spool.write(numbers)
         plain = {"position", "token_id", "log_prob"} & set(batch.schema.names)
         return {
             "code": np.array(known, dtype=np.int64)[names.indices.to_numpy()],
@@ -212,7 +221,7 @@ class _KeyedRows:
             if missing.any():
                 raise UserError(
                     f"{self._path}: no row for example {keys.example_ids[i]!r}, position {wanted[missing][0]}: it was "
-                    "made from other examples or spans: make it anew"
+                    "made from other examples or spans: make it again"
                 )
             found[mine] = self._order[start + place]
         return found
@@ -223,5 +232,5 @@ class _KeyedRows:
         for i in np.flatnonzero(stored != target_ids)[:1]:
             place = f"example {keys.example_ids[keys.row[i]]!r}, position {keys.position[i]}"
             raise UserError(
-                f"{self._path}: {place}: made for token {stored[i]}, but {target_ids[i]} stands there: make it anew"
+                f"{self._path}: {place}: made for token {stored[i]}, but {target_ids[i]} is there: make it again"
             )

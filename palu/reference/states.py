@@ -50,18 +50,20 @@ def write_states(
     parts: Sequence[str] = tables.FORGET_PARTS,
     kept: Kept = Kept(),
     device: str | None = None,
+    mixed_precision: str = "no",
 ) -> None:
     """Write the states table of the training rows of `parts`, streamed: one batch of states is in memory at a time.
 
     model_folder: weights and tokenizer of the frozen reference. settings: its template, length limit and dtype.
-    device: none = a GPU where there is one.
+    device: none = a GPU where there is one. mixed_precision: of the trainings that read the states; bf16 computes in
+    bfloat16 on float32 weights, as accelerate does there.
     Raises UserError when the examples have no training row of these parts, and what loading and encoding raise.
     """
     tokenizer = models.load_tokenizer(model_folder)
     rows = training_rows(examples_path, parts)
-    facts = reference_provenance(model_folder, settings)
+    facts = reference_provenance(model_folder, settings, mixed_precision)
     facts |= {"parts": ",".join(parts), "examples": tables.content_digest(examples_path)}
-    model = models.load_model(model_folder, settings.dtype)
+    model = models.load_model(model_folder, facts["dtype"])
     model.to(models.chosen_device(device))  # type: ignore[arg-type]
 
     def batches(advance: Callable[[int], object]) -> Iterator[tokens.Batch]:
@@ -93,7 +95,8 @@ def write_states_of(
     if not transform.is_identity:
         facts["logit_transform"] = canonical_json(asdict(transform))
     schema = tables.states_schema(width if kept.hidden else None, facts["dtype"])
-    with tables.writer(out, "states", facts, schema) as parquet, torch.inference_mode():
+    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=facts.get("mixed_precision") == "bf16")
+    with tables.writer(out, "states", facts, schema) as parquet, torch.inference_mode(), autocast:
         for unplaced in batches:
             batch = unplaced.to(model.device)
             if kept.layer is None:
@@ -102,7 +105,9 @@ def write_states_of(
                 both = models.hidden_and_layer_states(model, batch, kept.layer)
                 hidden, stored = (state[batch.predict_index] for state in both)
             log_prob = head.log_prob(hidden, batch.target_ids)
-            parquet.write_batch(_record_batch(batch, stored if kept.hidden else None, log_prob, parquet.schema))
+            # under autocast a model's last layer may leave bfloat16
+            kept_states = stored.to(getattr(torch, facts["dtype"])) if kept.hidden else None
+            parquet.write_batch(_record_batch(batch, kept_states, log_prob, parquet.schema))
 
 
 def training_rows(examples_path: Path, parts: Collection[str]) -> Sequence[dict[str, Any]]:
@@ -124,7 +129,8 @@ def _record_batch(batch: tokens.Batch, hidden: Tensor | None, log_prob: Tensor, 
         pa.array(_numpy(log_prob, np.float32)),
     ]
     if hidden is not None:
-        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(to_storage(hidden).reshape(-1)), hidden.shape[1]))
+        stored = to_storage(hidden)
+        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), stored.shape[1]))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
@@ -133,9 +139,9 @@ def _numpy(tensor: Tensor, dtype: type[np.generic]) -> np.ndarray[Any, Any]:
 
 
 def to_storage(hidden: Tensor) -> np.ndarray[Any, Any]:
-    """float32 as it is; bfloat16 and float16 as their bit patterns, uint16 (Arrow and numpy have no bfloat16)."""
+    """(P, D) -> (P, D) float32 as it is; bfloat16 and float16 -> (P, D / 2) uint32, the bits of two in each."""
     hidden = hidden.cpu().contiguous()
-    return hidden.numpy() if hidden.dtype == torch.float32 else hidden.view(torch.int16).numpy().view(np.uint16)
+    return hidden.numpy() if hidden.dtype == torch.float32 else hidden.view(torch.int16).numpy().view(np.uint32)
 
 
 def from_storage(stored: np.ndarray[Any, Any], dtype: str) -> Tensor:

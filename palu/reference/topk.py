@@ -1,8 +1,9 @@
-"""The K tokens that the frozen reference finds most probable, at every sensitive position, best first.
+"""The K tokens that the frozen reference finds most probable, at sensitive positions, best first.
 
 From a float32 product of the cached states with the frozen head, in order of descending logit, then token id:
 bfloat16 logits tie heavily, and `torch.topk` breaks ties as it likes, so that its top 50 are no prefix of its top
-500. Here a smaller K is a prefix of a larger one, and a sweep over K or N makes nothing anew.
+500. Here a smaller K is a prefix of a larger one, and a sweep over K makes nothing again. Only the
+first tokens of each run of sensitive tokens are indexed, as many as a method of the study reads.
 """
 
 from __future__ import annotations
@@ -36,13 +37,17 @@ def write_topk(
     out: Path,
     settings: models.ModelSettings,
     device: str | None = None,
+    first_n: int | None = None,
+    mixed_precision: str = "no",
 ) -> None:
     """Write the topk table of all replies in the states table, streamed; k is clipped to the vocabulary.
 
+    first_n: how many tokens of each run of sensitive tokens are indexed (None: all). mixed_precision: what the states
+    were made with.
     Raises UserError when the states were made by another model or with other settings, or of other examples, and
     when no sensitive token is among them.
     """
-    reference = reference_provenance(model_folder, settings) | {"layer": tables.LAST_LAYER}
+    reference = reference_provenance(model_folder, settings, mixed_precision) | {"layer": tables.LAST_LAYER}
     parts = tables.check(states_path, "states", reference)["parts"]
     rows = training_rows(examples_path, parts.split(","))
     tokenizer, spans = models.load_tokenizer(model_folder), tokens.read_spans(spans_path)
@@ -66,7 +71,7 @@ def write_topk(
     place = models.chosen_device(device)
     head = Projection(weight.to(place), None if bias is None else bias.to(place))
     facts = reference | {"spans": tables.content_digest(spans_path)}
-    write_topk_of(token_rows(), states_path, head, k, out, facts)
+    write_topk_of(token_rows(), states_path, head, k, out, facts, first_n)
 
 
 def write_topk_of(
@@ -76,18 +81,20 @@ def write_topk_of(
     k: int,
     out: Path,
     facts: Mapping[str, str],
+    first_n: int | None = None,
 ) -> None:
-    """Write the topk table of the sensitive positions of `rows`, which are whole: positions are those of documents.
+    """Write the topk table of `rows`, which are whole: positions are those of documents.
 
     rows: group after group, in the order in which the states tell of the groups; one is held at a time. facts: its
     provenance, with the states' `dtype`.
     """
     k = min(k, len(head.weight))
     row_of = _Following(rows)
-    facts = {**facts, "k": str(k), "vocabulary": str(len(head.weight))}
+    indexed = "all" if first_n is None else str(first_n)
+    facts = {**facts, "k": str(k), "vocabulary": str(len(head.weight)), "first_n": indexed}
     with tables.writer(out, "topk", facts, tables.topk_schema(k)) as parquet, torch.inference_mode():
         for batch in followed(tables.iterate(states_path, "states"), "reference top k", None, "batch"):
-            chosen = np.flatnonzero(_sensitive(batch, row_of, states_path))
+            chosen = np.flatnonzero(_initiating(batch, row_of, states_path, first_n))
             if len(chosen):
                 ids = _best_of(batch.take(pa.array(chosen)), head, k, facts["dtype"])
                 parquet.write_batch(_record_batch(batch, chosen, ids, parquet.schema))
@@ -129,17 +136,21 @@ def stable_top_k(z: Tensor, k: int) -> Tensor:
     return ids.gather(-1, z.gather(-1, ids).sort(descending=True, stable=True).indices)
 
 
-def _sensitive(batch: pa.RecordBatch, row_of: _Following, states_path: Path) -> npt.NDArray[np.bool_]:
-    """(rows of the batch,): whether each one predicts a sensitive token; the tokens are checked on the way."""
-    sensitive = np.zeros(len(batch), dtype=bool)
+def _initiating(
+    batch: pa.RecordBatch, row_of: _Following, states_path: Path, first_n: int | None
+) -> npt.NDArray[np.bool_]:
+    """(rows of the batch,): whether each one predicts one of the first tokens of a run of sensitive tokens; the tokens
+    are checked on the way."""
+    limit = np.inf if first_n is None else first_n
+    initiating = np.zeros(len(batch), dtype=bool)
     for example_id, members in _by_example(batch):
         row = row_of.get(example_id)
         targets = batch.column("position").to_numpy()[members] + 1
         stored = batch.column("token_id").to_numpy()[members]
         if row is None or targets.max() >= len(row) or not np.array_equal(row.input_ids[targets], stored):
-            raise UserError(f"{states_path}: example {example_id!r} is not the one in the examples: make it anew")
-        sensitive[members] = row.role[targets] == SENSITIVE
-    return sensitive
+            raise UserError(f"{states_path}: example {example_id!r} is not the one in the examples: make it again")
+        initiating[members] = (row.role[targets] == SENSITIVE) & (row.span_offset[targets] < limit)
+    return initiating
 
 
 def _by_example(batch: pa.RecordBatch) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:

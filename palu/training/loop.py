@@ -23,7 +23,15 @@ from palu.training.log import StepFacts, StepLog, check_finite
 from palu.training.objective import MicroBatch, Objective, micro_batch
 from palu.training.optimizers import build_optimizer, build_scheduler
 from palu.training.plan import Plan, RowGroup, StepRows, cut
-from palu.training.processes import ddp_options, gathers_in, is_alone, is_sharded, whole_number, whole_weights
+from palu.training.processes import (
+    ddp_options,
+    gathers_in,
+    is_alone,
+    is_sharded,
+    make_deterministic,
+    whole_number,
+    whole_weights,
+)
 from palu.training.settings import MachineSettings, TrainingSettings
 from palu.training.stop import Stop
 from palu.training.trackers import check_trackers, tracked_values, tracking
@@ -114,6 +122,8 @@ class Loop:
         if machine.gradient_checkpointing:
             models.recompute_blocks(objective.model)
         self.log_folder = log_folder
+        if machine.deterministic:
+            make_deterministic()
         self.accelerator = Accelerator(
             mixed_precision=settings.mixed_precision,
             # accelerate would step the schedule once per process, not once per step
@@ -131,7 +141,7 @@ class Loop:
             logger.warning("machine.packed: off, each row takes a line of its own: %s", self.packing_fault)
         objective.adds_to_grad = is_alone(self.accelerator)
         leave_out_frozen(self.accelerator)
-        optimizer = build_optimizer(objective, settings, self.accelerator.device)
+        optimizer = build_optimizer(objective, settings, self.accelerator.device, is_sharded(self.accelerator))
         scheduler = build_scheduler(optimizer, settings, plan.steps_per_epoch)
         self.module, self.optimizer, self.scheduler = self.accelerator.prepare(objective, optimizer, scheduler)
         if is_sharded(self.accelerator):

@@ -56,7 +56,14 @@ def step_loss(
             policy,
             methods.load(method_name),
             settings,
-            References(settings.needs, paths, {}, getattr(settings, "top_k", None), settings.reads_layer),
+            References(
+                settings.needs,
+                paths,
+                {},
+                getattr(settings, "top_k", None),
+                settings.reads_layer,
+                getattr(settings, "first_n", None),
+            ),
             models.output_head(reference),
         )
         loop = Loop(
@@ -165,7 +172,8 @@ def _write_reference(
     if "top_k" in needs:
         paths["topk"] = folder / "topk.parquet"
         head = Projection(*models.output_head(reference))
-        write_topk_of([rows["forget"]], paths["states"], head, len(head.weight), paths["topk"], facts)
+        first_n = getattr(settings, "first_n", None)
+        write_topk_of([rows["forget"]], paths["states"], head, len(head.weight), paths["topk"], facts, first_n)
     if "retain_states" in needs:
         paths["retain_states"] = states("retain", Kept())
     if "retain_layer_states" in needs:

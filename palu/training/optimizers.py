@@ -21,14 +21,14 @@ _TRIAL_SIZE = 2**17
 
 
 def build_optimizer(
-    model: nn.Module, settings: TrainingSettings, device: torch.device | None = None
+    model: nn.Module, settings: TrainingSettings, device: torch.device | None = None, sharded: bool = False
 ) -> torch.optim.Optimizer:
     """AdamW of the trained parameters; weight decay on matrices only, not on the scales of norms and on biases.
 
     8-bit states: those of embeddings stay in 32 bits, since rows of rare tokens share blocks of states with those of
     frequent ones (Dettmers et al. 2021, 2110.02861, section 2.3). States of fewer than 4096 numbers do too.
     device: what the steps will run on (default: the CPU). On a CPU a paged optimiser has nowhere to page to and is
-    the same without.
+    the same without. sharded: whether each process will hold a share of every parameter.
     Raises UserError when the library of the optimiser is missing or cannot run there.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -44,6 +44,11 @@ def build_optimizer(
         for group in groups:
             group.pop("bits", None)
         return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    if sharded:
+        raise UserError(
+            f"training.optimizer: {settings.optimizer!r} steps whole tensors, and with FSDP a process has a share of "
+            "each; allowed there: adamw"
+        )
     kind = _bitsandbytes_class(settings.optimizer)
     _try_a_step(kind, settings.optimizer, device or torch.device("cpu"))
     optimizer: torch.optim.Optimizer = kind(groups, settings.learning_rate)

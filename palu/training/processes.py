@@ -8,8 +8,10 @@ gradient comes back through it.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 
@@ -23,8 +25,22 @@ _PREFIX = "model."
 def ddp_options(uses_all_parameters: bool) -> DistributedDataParallelKwargs:
     """Options of DDP. uses_all_parameters: whether the loss reaches every parameter; DDP waits for those that it does
     not expect to be left out."""
-    # our buffers are constants: to send them at each pass is waste
-    return DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=not uses_all_parameters)
+    return DistributedDataParallelKwargs(
+        # our buffers are constants: to send them at each pass is waste
+        broadcast_buffers=False,
+        find_unused_parameters=not uses_all_parameters,
+        # a parameter's `grad` is a part of DDP's bucket, not a second copy: bytes of all gradients are saved
+        gradient_as_bucket_view=True,
+    )
+
+
+def make_deterministic() -> None:
+    """From now on torch runs an operation in the way that gives equal bytes each time, or refuses it.
+
+    cuBLAS reads the size of its workspace when it is used first.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
 
 
 def is_alone(accelerator: Accelerator) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from palu.errors import UserError
-from palu.models.settings import LoraSettings, ModelSettings
+from palu.models.settings import LoraSettings, ModelSettings, weights_dtype
 from palu.settings import NonNegativeNumber, Number, PositiveCount, PositiveNumber, Settings
 
 # At the paper's 1e-5 an adapter changes next to nothing in 60 steps: its B starts at zero
@@ -55,8 +55,8 @@ class TrainingSettings(Settings):
     stop: StopSettings | None = None
 
     def weights_dtype(self, dtype: str) -> str:
-        """The dtype that the weights are loaded in, from the model's: mixed precision keeps them in float32."""
-        return dtype if self.mixed_precision == "no" else "float32"
+        """The dtype that the weights are loaded in, from the model's."""
+        return weights_dtype(dtype, self.mixed_precision)
 
 
 class FinetuneSettings(TrainingSettings):
@@ -93,12 +93,14 @@ class MachineSettings(Settings):
     micro_batch_tokens: tokens that go through the model at once, padding included. packed: whether rows share lines,
     without padding (see `palu.tokens`); the self-check turns it off for a model whose rows then see each other.
     gradient_checkpointing: a block's activations are computed again in the backward pass instead of kept.
-    checkpoint_seconds: time between two saved states (0: after every step). trackers:
+    deterministic: on a GPU, only operations that give equal bytes each time, which are
+    slower; on a CPU all are. checkpoint_seconds: time between two saved states (0: after every step). trackers:
     where each step's loss is shown while the run goes on; their files lie in `logs` in the run's folder.
     """
 
     micro_batch_tokens: PositiveCount = 4096
     packed: bool = True
     gradient_checkpointing: bool = False
+    deterministic: bool = False
     checkpoint_seconds: NonNegativeNumber = 300.0
     trackers: list[Literal["tensorboard", "wandb"]] = Field(default_factory=list)

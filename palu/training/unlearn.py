@@ -76,13 +76,14 @@ def unlearn(
     alternates = []
     if "alternates" in method_settings.needs:
         alternates = alternates_of(tokenizer, model_settings, alternates_path, forget)
-    expected = reference_provenance(model_folder, model_settings)
+    expected = reference_provenance(model_folder, model_settings, settings.mixed_precision)
     reference = References(
         method_settings.needs,
         reference_paths,
         expected,
         getattr(method_settings, "top_k", None),
         method_settings.reads_layer,
+        getattr(method_settings, "first_n", None),
     )
     model = _model(model_folder, model_settings, settings, expected["model"], seed)
     objective = UnlearnObjective(model, methods.load(method_name), method_settings, reference)

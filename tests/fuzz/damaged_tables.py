@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from palu import tables
+from palu.reference.cache import ReferenceCache
 from palu.span_tables import read_spans
 from tests.fuzz.outcomes import damaged, refusal
 
@@ -28,6 +29,10 @@ def read_all(path: Path, name: str) -> None:
         batch.to_pylist()
     if name == "spans":
         read_spans(path)
+    if name == "states":
+        ReferenceCache({"states"}, path, None, {})
+    if name == "topk":
+        ReferenceCache({"top_k"}, None, path, {})
 
 
 def main(folder: Path, seed: int, count: int) -> int:

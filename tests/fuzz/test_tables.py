@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
         ("topk", tables.topk_schema(8), [pa.FixedSizeListArray.from_arrays(shape, 8)]),
     ):
         cast = [each.cast(field.type) for each, field in zip([names, positions, *columns], schema, strict=True)]
-        facts = {"k": "8", "vocabulary": "9", "dtype": "float32", "parts": "forget"}
+        facts = {"k": "8", "vocabulary": "9", "first_n": "3", "dtype": "float32", "layer": tables.LAST_LAYER}
         tables.write(folder / f"{name}.parquet", name, pa.Table.from_arrays(cast, schema=schema), facts, schema)
     return folder
 

@@ -78,11 +78,20 @@ class Problem:
         return torch.autograd.gradcheck(function, inputs, nondet_tol=1e-12, check_undefined_grad=False)
 
 
+def as_asked(settings: Any, replies: Replies[ReplyStates]) -> Replies[ReplyStates]:
+    """With the reference's best tokens at the first tokens of each run only, as training looks them up."""
+    forget, first_n = replies.forget, getattr(settings, "first_n", None)
+    if forget.reference_top_k is None or first_n is None:
+        return replies
+    kept = forget.span_offset[forget.role == SENSITIVE] < first_n
+    return replace(replies, forget=replace(forget, reference_top_k=forget.reference_top_k[kept]))
+
+
 def step_loss(method: ModuleType, settings: Any, replies: Replies[Any], head: Any) -> Tensor:
     """The loss of one whole step that is one micro-batch."""
     units = method.units(replies, settings)
     scale = {term: settings.weights[term] / units[term] for term in units}
-    terms = method.loss(replies, head, settings, scale)
+    terms = method.loss(as_asked(settings, replies), head, settings, scale)
     assert terms.keys() == units.keys() == settings.weights.keys()
     return torch.stack([scale[term] * terms[term] for term in terms if scale[term]]).sum()
 
@@ -198,7 +207,7 @@ class SmallWorld:
         total = torch.zeros((), dtype=torch.float64)
         for replies in micro_batches:
             head = ChunkedHead(self.model.lm_head.weight, None, self.reference.lm_head.weight, chunk_rows=5)
-            terms = method.loss(replies, head, settings, scale)
+            terms = method.loss(as_asked(settings, replies), head, settings, scale)
             loss = torch.stack([scale[term] * terms[term] for term in terms if scale[term]]).sum()
             if loss.requires_grad:
                 loss.backward()
@@ -307,4 +316,5 @@ def terms_of(
 ) -> dict[str, Tensor]:
     """The terms' sums of replies worked by hand, each of which enters the loss as it is."""
     scale = dict.fromkeys(settings.weights, 1.0)
-    return method.loss(Replies(forget, retain, alternate or empty(retain)), head, settings, scale)
+    replies = Replies(forget, retain, alternate or empty(retain))
+    return method.loss(as_asked(settings, replies), head, settings, scale)

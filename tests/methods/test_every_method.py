@@ -14,7 +14,7 @@ from palu import methods
 from palu.heads import ChunkedHead, autograd
 from palu.methods import METHODS
 from palu.methods.base import NEEDS, Replies, ReplyStates
-from tests.methods.oracle import PARTS, Problem, empty
+from tests.methods.oracle import PARTS, Problem, as_asked, empty
 
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
 
@@ -123,7 +123,7 @@ def test_what_has_no_row_adds_nothing(
     # as in a training: the units of the whole step, of which this micro-batch holds a part
     scale = {term: weight / (units[term] + 5) for term, weight in settings.weights.items()}
     head = head_of(problem)
-    terms = method.loss(replies, head, settings, scale)
+    terms = method.loss(as_asked(settings, replies), head, settings, scale)
     assert terms.keys() == units.keys()
     for term, total in terms.items():
         assert total.shape == ()
@@ -176,7 +176,7 @@ def test_what_is_known_beforehand_is_computed_once(
     replies, head = parts_of(problem, dtype=dtype), head_of(problem, dtype)
     units = method.units(replies, settings)
     scale = {term: weight / units[term] for term, weight in settings.weights.items()}
-    terms = method.loss(replies, head, settings, scale)
+    terms = method.loss(as_asked(settings, replies), head, settings, scale)
     torch.stack([scale[term] * terms[term] for term in terms if scale[term]]).sum().backward()
     times = [computed / positions for positions, computed in passes if positions]
     twice = TWICE.get(name, 0) + (values.get("target") == "uniform")

@@ -9,12 +9,14 @@ import torch
 from palu.errors import UserError
 from palu.heads import ChunkedHead
 from palu.methods import palu
+from palu.methods.base import Replies
 from palu.roles import COMMON, END, SENSITIVE
 from tests.methods import plain
 from tests.methods.oracle import (
     FORGET_ROLES,
     HEADS,
     PeerBatch,
+    as_asked,
     by_hand,
     empty,
     peer_batch,
@@ -151,7 +153,8 @@ def test_entropy_weights_multiply_the_local_loss_of_each_initiating_token(proble
     forget = problem.forget
     chosen = palu.initiating(forget, settings.first_n).nonzero()[:, 0].tolist()
     weights = plain.entropy_weights(problem, forget, settings.entropy_temperature, chosen)
-    local = palu.local_loss(forget, problem.head(), settings_of({**switches, "entropy_weighting": False})).tolist()
+    asked = as_asked(settings, Replies(forget, problem.retain, problem.alternate)).forget
+    local = palu.local_loss(asked, problem.head(), settings_of({**switches, "entropy_weighting": False})).tolist()
     expected = sum(w * value for w, value in zip(weights, local, strict=True))
     terms = terms_of(palu, settings, problem.head(head_class), forget, problem.retain)
     assert terms["local"].item() == pytest.approx(expected, rel=1e-12)

@@ -3,6 +3,7 @@
 import pytest
 
 from palu import benchmarks, models
+from palu.heads.projection import block_rows
 from palu.models import Architecture
 from palu.planning import data, sizes
 from palu.planning.check import disk_parts
@@ -41,17 +42,17 @@ LLAMA_8B = Architecture(
         (
             {"optimizer": "adamw_8bit"},
             True,
-            {"weights": 16.1, "gradients": 16.1, "moments": 19.4, "head": 4.2, "logits": 0.3, "activations": 2.0},
+            {"weights": 16.1, "gradients": 16.1, "moments": 19.4, "casts": 0, "head": 4.2, "logits": 1.6, "activations": 2.0},
         ),
         (
             {"optimizer": "adamw_8bit"},
             False,
-            {"weights": 16.1, "gradients": 16.1, "moments": 19.4, "head": 4.2, "logits": 0.3, "activations": 28.1},
+            {"weights": 16.1, "gradients": 16.1, "moments": 19.4, "casts": 0, "head": 4.2, "logits": 1.6, "activations": 28.1},
         ),
         (
             {"lora": {"rank": 16}},
             True,
-            {"weights": 16.2, "gradients": 0.17, "moments": 0.34, "head": 0, "logits": 0.3, "activations": 2.3},
+            {"weights": 16.2, "gradients": 0.17, "moments": 0.34, "casts": 0, "head": 0, "logits": 1.6, "activations": 2.3},
         ),
     ],
 )
@@ -59,7 +60,7 @@ def test_an_8b_model_takes_what_the_documentation_works_out_by_hand(training, re
     asked = study({"checkpoint": "someone/llama", "dtype": "bfloat16", "max_length": 512}, **training)
     machine = asked.machine.model_copy(update={"gradient_checkpointing": recomputed})
     object.__setattr__(asked, "machine", machine)
-    found = sizes.run_memory(asked.runs[0], of_architecture(LLAMA_8B), asked)
+    found = sizes.run_memory(asked.runs[0], of_architecture(LLAMA_8B), asked, "cuda")
     assert {name: value / 1e9 for name, value in found.items()} == pytest.approx(expected, rel=0.03)
 
 
@@ -72,12 +73,46 @@ def test_a_tiny_model_by_hand():
     found = sizes.run_memory(asked.runs[0], tiny, asked)
     assert found == {
         "weights": 4 * parameters,
+        "casts": 0,
         "gradients": 4 * parameters,
         "moments": 8 * parameters,
-        "head": 259 * 4 * (4 + 4 + 4),
+        "head": 259 * 4 * (4 + 4),
         "logits": 3 * 32 * 2**20,
         "activations": 16 * (44 + 16 + 32) * 4,  # one forget and one retain row of 8 tokens
     }
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("vocabulary", [259, 32000, 128256, 10**6])
+def test_the_blocks_of_logits_are_those_of_the_head(device, vocabulary):
+    asked = study({"checkpoint": "x/y"})
+    facts = of_architecture(LLAMA_8B.model_copy(update={"vocab_size": vocabulary}))
+    found = sizes.run_memory(asked.runs[0], facts, asked, device)["logits"]
+    held = 3 * 4 * vocabulary * block_rows(device, vocabulary)
+    assert held <= found <= held + 3 * 4 * vocabulary, "of the last position, which does not fit"
+
+
+@pytest.mark.parametrize(
+    ("training", "recomputed", "bytes_each"),
+    [({}, True, 2), ({}, False, 2), ({"lora": {"rank": 2}}, False, 2), ({"lora": {"rank": 2}}, True, 0)],
+)
+def test_mixed_precision_keeps_a_cast_of_each_weight_of_the_blocks(training, recomputed, bytes_each):
+    asked = study({"checkpoint": "x/y"}, mixed_precision="bf16", **training)
+    object.__setattr__(asked, "machine", asked.machine.model_copy(update={"gradient_checkpointing": recomputed}))
+    found = sizes.run_memory(asked.runs[0], of_architecture(LLAMA_8B), asked)
+    per_block = 4096 * (2 * 4096 + 2 * 1024 + 3 * 14336)
+    assert found["casts"] == bytes_each * 32 * per_block
+
+
+def test_each_precision_of_training_has_a_reference_of_its_own_on_the_disk(own, checkpoint):
+    asked = Study.parse(own, "study.yaml")
+    facts = of_checkpoint(checkpoint)
+    rows = data.read(asked.benchmark, data.tokenizer_of(checkpoint), asked.model.max_length)
+    label, values = next((label, values) for label, values in own["methods"].items() if label == "palu")
+    both = own | {"methods": {label: {**(values or {}), "mixed_precision": ["no", "bf16"]}}}
+    one, two = (disk_parts(Study.parse(each, "study.yaml"), facts, rows) for each in (own, both))
+    assert two["states"] == 2 * one["states"]
+    assert two["top-K"] == 2 * one["top-K"]
 
 
 def test_files_on_disk_are_within_a_fifth_of_what_was_estimated(own, checkpoint, tmp_path):

@@ -1,5 +1,6 @@
 """Lookups by key, and every file that must not be believed."""
 
+import mmap
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from palu import models, tables, tokens
 from palu.errors import UserError
-from palu.reference import reference_provenance
+from palu.reference import mapping, reference_provenance
 from palu.reference import states as states_room
 from palu.reference.cache import ReferenceCache
 from palu.reference.states import write_states
@@ -61,7 +62,7 @@ def test_a_batch_finds_the_live_models_facts_whatever_its_rows(world, files, exp
     log_prob = z.log_softmax(-1).gather(-1, batch.target_ids[:, None])[:, 0]
     torch.testing.assert_close(facts["reference_log_prob"], log_prob, rtol=1e-5, atol=1e-5)
     best = z[batch.role == SENSITIVE].sort(descending=True, stable=True).indices[:, :12]
-    assert torch.equal(facts["reference_top_k"], best)
+    assert torch.equal(facts["reference_top_k"], best.int())
 
 
 def test_rows_are_joined_by_key_not_by_their_order_in_the_file(world, files, expected, tmp_path):
@@ -105,12 +106,29 @@ def test_bfloat16_states_come_back_as_bfloat16(world, tmp_path):
     torch.testing.assert_close(found, hidden)
 
 
-def test_the_states_are_mapped_from_a_file_not_held(files, expected):
+def test_the_states_are_mapped_from_the_file_and_nothing_is_written(files, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     cache = ReferenceCache({"states"}, files[0], None, expected)
-    owner = cache._states.wide
-    while getattr(owner, "base", None) is not None and not isinstance(owner, np.memmap):
-        owner = owner.base
-    assert isinstance(owner, np.memmap)
+    mapped = cache._states.wide._bytes.obj
+    assert isinstance(mapped, mmap.mmap)
+    assert len(mapped) == files[0].stat().st_size
+    with pytest.raises(TypeError, match="read-only|modify a readonly"):
+        mapped[0] = 0
+
+
+def test_a_footer_that_misplaces_the_states_is_refused(files, expected, monkeypatch):
+    real = mapping.row_places
+    monkeypatch.setattr(mapping, "row_places", lambda *of: real(*of)[::-1].copy())
+    with pytest.raises(UserError, match="a damaged Parquet file: its footer misplaces column 'hidden'"):
+        ReferenceCache({"states"}, files[0], None, expected)
+
+
+@pytest.mark.parametrize("layout", [{"compression": "zstd"}, {"use_dictionary": True}, {"data_page_size": 64}])
+def test_states_that_are_not_plain_in_their_file_are_refused(files, expected, tmp_path, monkeypatch, layout):
+    monkeypatch.setattr(tables, "WIDE_LAYOUT", tables.WIDE_LAYOUT | layout)
+    packed = rewritten(files[0], tmp_path / "packed.parquet", lambda table: table)
+    with pytest.raises(UserError, match=r"packed\.parquet: a damaged Parquet file: .* column 'hidden'"):
+        ReferenceCache({"states"}, packed, None, expected)
 
 
 def test_a_smaller_top_k_gives_the_first_columns(world, files, expected):
@@ -129,6 +147,33 @@ def test_a_top_k_beyond_the_vocabulary_takes_the_whole_vocabulary(world, files, 
     write_topk(files[0], world.spans, world.examples, world.model, 10**6, tmp_path / "k.parquet", world.settings)
     cache = ReferenceCache({"top_k"}, None, tmp_path / "k.parquet", expected, top_k=5000)
     assert cache.lookup(batch_of(world, 0))["reference_top_k"].shape[1] == models.head_weight(world.model)[0].shape[0]
+
+
+@pytest.fixture(scope="module")
+def short_index(world, files):
+    """The first two tokens of each run only."""
+    path = world.folder / "cache-first-2.parquet"
+    write_topk(files[0], world.spans, world.examples, world.model, 12, path, world.settings, first_n=2)
+    return path
+
+
+@pytest.mark.parametrize("first_n", [1, 2])
+def test_the_first_tokens_of_each_run_are_looked_up_and_no_others(world, files, short_index, expected, first_n):
+    batch = batch_of(world, 0, 2, 1)
+    every = ReferenceCache({"top_k"}, None, files[1], expected).lookup(batch)["reference_top_k"]
+    chosen = batch.span_offset[batch.role == SENSITIVE] < first_n
+    assert 0 < chosen.sum() < len(chosen)
+    for path in (files[1], short_index):
+        found = ReferenceCache({"top_k"}, None, path, expected, first_n=first_n).lookup(batch)["reference_top_k"]
+        assert found.dtype == torch.int32
+        assert torch.equal(found, every[chosen])
+
+
+@pytest.mark.parametrize(("first_n", "asked"), [(3, "3"), (None, "null")])
+def test_a_first_n_beyond_the_index_is_refused_with_both_numbers(short_index, expected, first_n, asked):
+    told = f"first_n {asked} is asked for, but the first 2 tokens of each run .* are indexed; allowed: 1 to 2"
+    with pytest.raises(UserError, match=told):
+        ReferenceCache({"top_k"}, None, short_index, expected, first_n=first_n)
 
 
 def test_files_of_another_model_are_refused(world, files):
@@ -190,15 +235,5 @@ def test_an_example_without_any_row_is_refused(world, files, expected):
 def test_a_row_made_for_another_token_is_refused(world, files, expected):
     batch = batch_of(world, 0)
     batch.target_ids[2] += 1
-    with pytest.raises(UserError, match=r"example 'forget/00000.*', position \d+: made for token \d+, but \d+ stands"):
+    with pytest.raises(UserError, match=r"example 'forget/00000.*', position \d+: made for token \d+, but \d+ is"):
         ReferenceCache({"log_probs"}, files[0], None, expected).lookup(batch)
-
-
-def test_a_full_disk_is_told_in_one_line(files, expected, monkeypatch):
-    class Full:
-        def write(self, _):
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("tempfile.TemporaryFile", Full)
-    with pytest.raises(UserError, match="cannot be written: No space left on device"):
-        ReferenceCache({"states"}, files[0], None, expected)

@@ -67,7 +67,7 @@ def test_bfloat16_states_come_back_bit_for_bit(world, tmp_path, monkeypatch):
     assert tables.provenance(tmp_path / "s.parquet")["dtype"] == "bfloat16"
     row = world.token_rows()[1]
     mine = np.array(table["example_id"].to_pylist()) == row.example_id
-    stored = np.array(table.filter(mine)["hidden"].to_pylist(), dtype=np.uint16)
+    stored = np.array(table.filter(mine)["hidden"].to_pylist(), dtype=np.uint32)
     hidden = from_storage(stored, "bfloat16")
     assert hidden.dtype == torch.bfloat16
     assert torch.equal(hidden, live(world, row, "bfloat16")[0])
@@ -77,7 +77,7 @@ def test_bfloat16_states_come_back_bit_for_bit(world, tmp_path, monkeypatch):
 def test_every_bit_pattern_of_a_half_precision_number_survives_storage(dtype):
     patterns = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype).view(256, 256)
     stored = to_storage(patterns)
-    assert stored.dtype == np.uint16
+    assert stored.dtype == np.uint32
     back = from_storage(stored, str(dtype).removeprefix("torch."))
     assert torch.equal(back.view(torch.int16), patterns.view(torch.int16))
 

@@ -1,12 +1,13 @@
 """The top-K index: exact order, ties included, at the sensitive positions."""
 
+import numpy as np
 import pytest
 import torch
 
 from palu import models, tables
 from palu.errors import UserError
 from palu.reference import states as states_room
-from palu.reference.states import Kept, write_states
+from palu.reference.states import Kept, from_storage, write_states
 from palu.reference.topk import stable_top_k, write_topk
 from palu.roles import SENSITIVE
 
@@ -58,6 +59,27 @@ def test_the_index_holds_the_live_models_best_tokens_at_every_sensitive_position
     assert found == expected
 
 
+@pytest.mark.parametrize("first_n", [1, 2, 4])
+def test_only_the_first_tokens_of_each_run_are_indexed(world, states, tmp_path, first_n):
+    every = by_key(index(world, states, tmp_path / "all.parquet", 20))
+    write_topk(
+        *(states, world.spans, world.examples, world.model, 20, tmp_path / "few.parquet", world.settings),
+        first_n=first_n,
+    )
+    few = by_key(tables.read(tmp_path / "few.parquet", "topk"))
+    offsets = {
+        (row.example_id, target - 1): row.span_offset[target]
+        for row in world.token_rows()
+        for target in (row.role == SENSITIVE).nonzero()[0].tolist()
+    }
+    assert few == {key: ids for key, ids in every.items() if offsets[key] < first_n}
+    assert len(few) < len(every)
+    assert [tables.provenance(tmp_path / f"{name}.parquet")["first_n"] for name in ("few", "all")] == [
+        str(first_n),
+        "all",
+    ]
+
+
 def test_a_smaller_k_is_a_prefix_of_a_larger_one(world, states, tmp_path):
     small = by_key(index(world, states, tmp_path / "small.parquet", 5))
     large = by_key(index(world, states, tmp_path / "large.parquet", 50))
@@ -83,8 +105,7 @@ def test_bfloat16_states_are_ranked_by_a_float32_product(world, tmp_path, monkey
         for row in tables.read(tmp_path / "s.parquet", "states").to_pylist()
     }
     for key, ids in by_key(tables.read(tmp_path / "k.parquet", "topk")).items():
-        bits = torch.tensor(hidden[key], dtype=torch.int32).to(torch.int16)
-        z = bits.view(torch.bfloat16).float() @ weight.T
+        z = from_storage(np.array(hidden[key], dtype=np.uint32), "bfloat16").float() @ weight.T
         assert (z[ids].diff() <= 1e-4).all()
         assert z[ids[-1]] >= z.sort(descending=True).values[29] - 1e-4
 

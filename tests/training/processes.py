@@ -55,6 +55,8 @@ class WatchedLoop(Loop):
             self.log_folder.parent.with_suffix(".json"),
             {
                 "distributed_type": str(self.accelerator.distributed_type),
+                # two names of one memory, and not two copies of all gradients
+                "gradients_are_views": getattr(self.module, "gradient_as_bucket_view", None),
                 "units": [name for name, part in self.objective.named_modules() if isinstance(part, FSDPModule)],
                 "numbers": sum(parameter.numel() for parameter in parameters),
                 "numbers_here": sum(

@@ -1,6 +1,7 @@
 """What fits a training to a machine leaves its result alone: recomputed activations, trackers, and the option."""
 
-from collections.abc import Iterator
+from collections.abc import os
+import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,22 @@ def test_a_run_with_other_knobs_ends_in_the_same_bits(tiny: Tiny, tmp_path: Path
     plain, other = weights(tmp_path / "plain" / "model"), weights(tmp_path / "other" / "model")
     assert plain.keys() == other.keys()
     assert all(torch.equal(plain[name], other[name]) for name in plain)
+
+
+def test_a_deterministic_run_refuses_other_operations_and_ends_in_the_same_bits(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    tiny.unlearn(tmp_path / "plain")
+    assert not torch.are_deterministic_algorithms_enabled()
+    try:
+        tiny.unlearn(tmp_path / "asked", machine={"deterministic": True})
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
+    plain, asked = weights(tmp_path / "plain" / "model"), weights(tmp_path / "asked" / "model")
+    assert all(torch.equal(plain[name], asked[name]) for name in plain)
 
 
 def shown(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -28,6 +28,14 @@ class Small(nn.Module):
         self.linear = nn.Linear(64, 128)
 
 
+@pytest.mark.parametrize("name", OF_BITSANDBYTES)
+def test_an_optimiser_of_bitsandbytes_is_refused_for_a_sharded_model(name: str) -> None:
+    told = f"training.optimizer: '{name}' steps whole tensors, .* a share of each; allowed there: adamw"
+    with pytest.raises(UserError, match=told):
+        build_optimizer(Small(), settings(name), sharded=True)
+    assert isinstance(build_optimizer(Small(), settings(), sharded=True), torch.optim.AdamW)
+
+
 def settings(name: str = "adamw", **changes: Any) -> TrainingSettings:
     return TrainingSettings.parse({"optimizer": name, "learning_rate": 1e-2, **changes}, "test")
 

@@ -131,3 +131,4 @@ def test_the_model_is_spread_as_it_was_asked_for(together: Path, name: str) -> N
         assert found["distributed_type"] == "DistributedType.MULTI_CPU"
         assert found["units"] == []
         assert found["numbers_here"] == found["numbers"]
+        assert found["gradients_are_views"]

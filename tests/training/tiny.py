@@ -47,6 +47,21 @@ class Tiny:
     def examples(self) -> Path:
         return self.folder / "examples.parquet"
 
+    def reference(self, precision: str = "no") -> ReferencePaths:
+        """The files for trainings of this precision."""
+        suffix = "" if precision == "no" else f".{precision}"
+        return ReferencePaths(*(self.folder / f"{name}{suffix}.parquet" for name in ("states", "topk")))
+
+    def write_reference(self) -> None:
+        """Write states and top-K index for each precision of training."""
+        for precision in ("no", "bf16"):
+            paths, kept = self.reference(precision), {"mixed_precision": precision}
+            assert paths.states is not None
+            assert paths.topk is not None
+            write_states(self.model, self.examples, paths.states, self.settings, **kept)
+            spans = self.folder / "spans.parquet"
+            write_topk(paths.states, spans, self.examples, self.model, 40, paths.topk, self.settings, **kept)
+
     def unlearn(
         self,
         out: Path,
@@ -63,8 +78,8 @@ class Tiny:
             "model_settings": self.settings,
             "examples_path": self.examples,
             "spans_path": self.folder / "spans.parquet",
-            "reference_paths": ReferencePaths(self.folder / "states.parquet", self.folder / "topk.parquet"),
             "settings": TrainingSettings.parse(small | (training or {}), "test"),
+            "reference_paths": self.reference((training or {}).get("mixed_precision", "no")),
             "seed": 0,
         }
         unlearn(
@@ -78,7 +93,7 @@ class Tiny:
 
 
 def make_tiny(folder: Path, dtype: str = "float32") -> Tiny:
-    """Write model, examples, spans, states and top-K index into `folder`."""
+    """Write model, examples, spans and the reference into `folder`."""
     torch.set_num_threads(1)
     tiny = Tiny(folder, ModelSettings.parse({"architecture": SMALL, "dtype": dtype}, "test"))
     model, tokenizer = models.build_from_scratch(SMALL, [prompt + reply for _, prompt, reply, _ in ROWS], seed=0)
@@ -86,9 +101,7 @@ def make_tiny(folder: Path, dtype: str = "float32") -> Tiny:
     tables.write(tiny.examples, "examples", [_example(i) for i in range(len(ROWS))], {})
     spans = [_span(i) for i, (*_, sensitive) in enumerate(ROWS) if sensitive]
     tables.write(folder / "spans.parquet", "spans", spans, {})
-    states, topk = folder / "states.parquet", folder / "topk.parquet"
-    write_states(tiny.model, tiny.examples, states, tiny.settings)
-    write_topk(states, folder / "spans.parquet", tiny.examples, tiny.model, 40, topk, tiny.settings)
+    tiny.write_reference()
     return tiny
 
 

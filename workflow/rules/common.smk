@@ -92,6 +92,8 @@ REFUSALS = next(
     ),
     study.reference.refusals,
 )
+# Trainings in mixed precision read a reference that computes as they do, from a folder of its own.
+PRECISIONS = {"no": "", "bf16": "-bf16"}
 # A study says with which of its taggers the others are compared, or has no scorecard.
 SCORECARD = [f"results/{study.name}/taggers.html"] if study.tagging.gold else []
 RETAIN_SCORES = (
@@ -127,6 +129,7 @@ wildcard_constraints:
     classifier="[0-9a-f]{8}",
     alternates="[0-9a-f]{8}",
     layer=r"\d+",
+    precision="(-bf16)?",
     seed=r"\d+",
     role="original|retain",
     other="retain|other-[0-9a-f]{8}",

@@ -9,7 +9,8 @@ def run_folder(run):
 def run_files(wildcards):
     """What a run reads besides its model and rows: option of `palu unlearn` -> file, for what its method asks for."""
     run = RUNS[wildcards.method, wildcards.settings]
-    settings, reference = run.settings, f"{MODEL}/reference"
+    settings = run.settings
+    reference = f"{MODEL}/reference{PRECISIONS[run.training.mixed_precision]}"
     tagger = run.tagger.key if run.tagger else ""
     files = {"spans": tags_path(run.tagger)} if tagger else {}
     if settings.needs & {"states", "log_probs"}:
@@ -27,6 +28,12 @@ def run_files(wildcards):
         files["alternates"] = f"{SPLIT}/alternates-{key}.parquet"
         files["alternate_states"] = f"{reference}/alternates-{key}.parquet"
     return files
+
+
+def mixed_precision(wildcards):
+    """The option that computes the reference as the trainings that read it compute, where that is not the default."""
+    precisions = {suffix: name for name, suffix in PRECISIONS.items()}
+    return optional("--mixed-precision", wildcards.precision and precisions[wildcards.precision])
 
 
 def run_file_options(wildcards):

@@ -4,11 +4,11 @@ rule cache_states:
         model="results/{benchmark}/{split}/{model}/original/model",
         examples="data/{benchmark}/{split}.parquet",
     output:
-        "results/{benchmark}/{split}/{model}/reference/states.parquet",
+        "results/{benchmark}/{split}/{model}/reference{precision}/states.parquet",
     log:
-        "logs/{benchmark}/{split}/{model}/cache_states.log",
+        "logs/{benchmark}/{split}/{model}/cache_states{precision}.log",
     benchmark:
-        "logs/{benchmark}/{split}/{model}/cache_states.benchmark.tsv"
+        "logs/{benchmark}/{split}/{model}/cache_states{precision}.benchmark.tsv"
     conda:
         "../envs/palu.yaml"
     threads: 1
@@ -16,12 +16,13 @@ rule cache_states:
         gpu_job=1,
     params:
         model=as_json(study.model),
+        precision=mixed_precision,
         code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's states"
     shell:
         "python -m palu reference --model {input.model} --settings {params.model:q} --examples {input.examples}"
-        " --out {output} > {log} 2>&1"
+        " {params.precision} --out {output} > {log} 2>&1"
 
 
 rule cache_retain_states:
@@ -30,11 +31,11 @@ rule cache_retain_states:
         model="results/{benchmark}/{split}/{model}/original/model",
         examples="data/{benchmark}/{split}.parquet",
     output:
-        "results/{benchmark}/{split}/{model}/reference/states.retain.parquet",
+        "results/{benchmark}/{split}/{model}/reference{precision}/states.retain.parquet",
     log:
-        "logs/{benchmark}/{split}/{model}/cache_retain_states.log",
+        "logs/{benchmark}/{split}/{model}/cache_retain_states{precision}.log",
     benchmark:
-        "logs/{benchmark}/{split}/{model}/cache_retain_states.benchmark.tsv"
+        "logs/{benchmark}/{split}/{model}/cache_retain_states{precision}.benchmark.tsv"
     conda:
         "../envs/palu.yaml"
     threads: 1
@@ -42,12 +43,13 @@ rule cache_retain_states:
         gpu_job=1,
     params:
         model=as_json(study.model),
+        precision=mixed_precision,
         code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's states of the retain rows"
     shell:
         "python -m palu reference --model {input.model} --settings {params.model:q} --examples {input.examples}"
-        " --parts retain --out {output} > {log} 2>&1"
+        " --parts retain {params.precision} --out {output} > {log} 2>&1"
 
 
 rule cache_layer_states:
@@ -56,11 +58,11 @@ rule cache_layer_states:
         model="results/{benchmark}/{split}/{model}/original/model",
         examples="data/{benchmark}/{split}.parquet",
     output:
-        "results/{benchmark}/{split}/{model}/reference/states.layer{layer}.parquet",
+        "results/{benchmark}/{split}/{model}/reference{precision}/states.layer{layer}.parquet",
     log:
-        "logs/{benchmark}/{split}/{model}/cache_layer{layer}_states.log",
+        "logs/{benchmark}/{split}/{model}/cache_layer{layer}_states{precision}.log",
     benchmark:
-        "logs/{benchmark}/{split}/{model}/cache_layer{layer}_states.benchmark.tsv"
+        "logs/{benchmark}/{split}/{model}/cache_layer{layer}_states{precision}.benchmark.tsv"
     conda:
         "../envs/palu.yaml"
     threads: 1
@@ -68,12 +70,13 @@ rule cache_layer_states:
         gpu_job=1,
     params:
         model=as_json(study.model),
+        precision=mixed_precision,
         code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's states after block {wildcards.layer}"
     shell:
         "python -m palu reference --model {input.model} --settings {params.model:q} --examples {input.examples}"
-        " --parts retain --layer {wildcards.layer} --out {output} > {log} 2>&1"
+        " --parts retain --layer {wildcards.layer} {params.precision} --out {output} > {log} 2>&1"
 
 
 rule draw_alternates:
@@ -104,11 +107,11 @@ rule cache_alternates:
         model="results/{benchmark}/{split}/{model}/original/model",
         examples="results/{benchmark}/{split}/alternates-{alternates}.parquet",
     output:
-        "results/{benchmark}/{split}/{model}/reference/alternates-{alternates}.parquet",
+        "results/{benchmark}/{split}/{model}/reference{precision}/alternates-{alternates}.parquet",
     log:
-        "logs/{benchmark}/{split}/{model}/cache_alternates-{alternates}.log",
+        "logs/{benchmark}/{split}/{model}/cache_alternates-{alternates}{precision}.log",
     benchmark:
-        "logs/{benchmark}/{split}/{model}/cache_alternates-{alternates}.benchmark.tsv"
+        "logs/{benchmark}/{split}/{model}/cache_alternates-{alternates}{precision}.benchmark.tsv"
     conda:
         "../envs/palu.yaml"
     threads: 1
@@ -116,12 +119,13 @@ rule cache_alternates:
         gpu_job=1,
     params:
         model=as_json(study.model),
+        precision=mixed_precision,
         code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's log-probabilities of refusals"
     shell:
         "python -m palu reference --model {input.model} --settings {params.model:q} --examples {input.examples}"
-        " --parts alternate --log-probs-only --out {output} > {log} 2>&1"
+        " --parts alternate --log-probs-only {params.precision} --out {output} > {log} 2>&1"
 
 
 rule cache_other_log_probs:
@@ -153,14 +157,14 @@ rule cache_other_log_probs:
 rule index_top_k:
     """The frozen reference's best vocabulary indices at the sensitive positions, best first."""
     input:
-        states="results/{benchmark}/{split}/{model}/reference/states.parquet",
+        states="results/{benchmark}/{split}/{model}/reference{precision}/states.parquet",
         model="results/{benchmark}/{split}/{model}/original/model",
         examples="data/{benchmark}/{split}.parquet",
         spans=lambda wildcards: tags_path(TAGGERS_BY_KEY[wildcards.tagger]),
     output:
-        "results/{benchmark}/{split}/{model}/reference/{tagger}.topk.parquet",
+        "results/{benchmark}/{split}/{model}/reference{precision}/{tagger}.topk.parquet",
     log:
-        "logs/{benchmark}/{split}/{model}/index_top_k_{tagger}.log",
+        "logs/{benchmark}/{split}/{model}/index_top_k_{tagger}{precision}.log",
     conda:
         "../envs/palu.yaml"
     threads: 1
@@ -168,10 +172,13 @@ rule index_top_k:
         gpu_job=1,
     params:
         model=as_json(study.model),
+        precision=mixed_precision,
         top_k=study.reference.top_k,
+        first_n=optional("--first-n", str(study.indexed_first_n or "")),
         code=code_digest("palu.reference.topk"),
     message:
         "Index the reference's top {params.top_k} tokens under {wildcards.tagger}"
     shell:
         "python -m palu topk --model {input.model} --settings {params.model:q} --states {input.states}"
-        " --examples {input.examples} --spans {input.spans} --top-k {params.top_k} --out {output} > {log} 2>&1"
+        " --examples {input.examples} --spans {input.spans} --top-k {params.top_k} {params.first_n}"
+        " {params.precision} --out {output} > {log} 2>&1"
