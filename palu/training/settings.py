@@ -10,6 +10,8 @@ from pydantic import Field, field_validator
 from palu.models.settings import LoraSettings
 from palu.settings import NonNegativeNumber, Number, PositiveCount, PositiveNumber, Settings
 
+LastStep = Literal["merge", "drop", "short"]
+
 
 class StopSettings(Settings):
     """When an unlearning ends before its last epoch.
@@ -24,12 +26,14 @@ class StopSettings(Settings):
 class TrainingSettings(Settings):
     """The optimiser and its schedule. The defaults are the recipe of the paper's authors (2601.03190, section 4).
 
-    batch_size: forget rows per optimiser step, each with one retain row drawn beside it; the last step of an epoch
-    is short. warmup_epochs: the learning rate rises linearly from 0, then `schedule` takes over until the end.
-    max_grad_norm: the 2-norm to which a step's gradient is clipped; null never clips. 1 is not in the paper: it is
-    what the authors' code inherits from its trainer. mixed_precision: bf16 computes in bfloat16 on float32 weights.
-    optimizer: AdamW in full (torch), or of the library bitsandbytes: 8bit keeps its two moments in 8 bits each,
-    paged moves them out of a GPU's memory when that is full. lora: trains a low-rank adapter instead of the weights.
+    batch_size: forget rows per optimiser step, each with one retain row drawn for it. last_step: what becomes of
+    the rows that are left when an epoch's steps are full: short = a step of their own, merge = part of the step
+    before, drop = left out in that epoch, which makes as many steps as transformers' trainer. warmup_epochs: the
+    learning rate rises linearly from 0, then `schedule` takes over until the end. max_grad_norm: the 2-norm to
+    which a step's gradient is clipped; null never clips. 1 is not in the paper: it is what the authors' code
+    inherits from its trainer. mixed_precision: bf16 computes in bfloat16 on float32 weights. optimizer: AdamW in
+    full (torch), or of the library bitsandbytes: 8bit keeps its two moments in 8 bits each, paged moves them out
+    of a GPU's memory when that is full. lora: trains a low-rank adapter instead of the weights.
     stop: null trains all epochs.
     """
 
@@ -37,6 +41,8 @@ class TrainingSettings(Settings):
     weight_decay: NonNegativeNumber = 0.01
     epochs: PositiveCount = 10
     batch_size: PositiveCount = 32
+    # left out of what names a run where it is the default, so that older runs keep their folders
+    last_step: LastStep = Field(default="short", exclude_if=lambda value: value == "short")
     warmup_epochs: NonNegativeNumber = 1.0
     schedule: Literal["linear", "constant", "cosine"] = "linear"
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit"] = "adamw"
