@@ -12,6 +12,7 @@ from palu.planning import data, jobs, sizes
 from palu.planning.machine import Room, room
 from palu.planning.model import ModelFacts, starting_model
 from palu.study import Run, Study
+from palu.training.settings import steps_per_epoch
 
 # More lines than these of one kind are counted, not shown.
 SHOWN_PROBLEMS = 20
@@ -54,6 +55,9 @@ def check(values: Mapping[str, Any], place: str, here: Room | None = None) -> Fi
             found.lines.append(_jobs_line(jobs.planned(values)))
         except UserError as error:
             found.problems.append(str(error))
+    if rows is not None and not any(facts.documents for facts in rows.forget):
+        count = sum(facts.rows for facts in rows.forget)
+        found.lines += [_steps_line(run, count) for run in _first_of_each(study.runs)]
     if model is not None:
         _estimate(study, model, rows, here or room(Path()), found)
     return found
@@ -121,6 +125,12 @@ def _check_taggers(study: Study, rows: data.Rows | None, found: Findings) -> Non
                 f"taggers.{tagger.label}: reads the benchmark's own spans, and no row to forget has any; allowed: "
                 "spans in the rows, annotations.path, or another tagger"
             )
+
+
+def _steps_line(run: Run, rows: int) -> str:
+    training = run.training
+    each = steps_per_epoch(rows, training.batch_size, training.last_step)
+    return f"steps of one run of {run.label}: {each * training.epochs} ({each} in each of {training.epochs} epochs)"
 
 
 def _jobs_line(planned: Mapping[str, int]) -> str:

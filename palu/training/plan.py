@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palu.tokens import TokenRow, length_buckets
-from palu.training.settings import LastStep
+from palu.training.settings import LastStep, steps_per_epoch
 
 # Distinct streams of one seed.
 _ORDER, _PARTNER, _ALTERNATE = 0, 1, 2
@@ -83,8 +83,7 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        full, rest = divmod(self.item_count, self.batch_size)
-        return full + bool(rest and (self.last_step == "short" or not full))
+        return steps_per_epoch(self.item_count, self.batch_size, self.last_step)
 
     @property
     def step_count(self) -> int:

@@ -13,6 +13,12 @@ from palu.settings import NonNegativeNumber, Number, PositiveCount, PositiveNumb
 LastStep = Literal["merge", "drop", "short"]
 
 
+def steps_per_epoch(rows: int, batch_size: int, last_step: LastStep) -> int:
+    """Optimiser steps of an epoch over so many rows; fewer rows than a batch are one step whatever `last_step` says."""
+    full, rest = divmod(rows, batch_size)
+    return full + bool(rest and (last_step == "short" or not full))
+
+
 class StopSettings(Settings):
     """When an unlearning ends before its last epoch.
 
