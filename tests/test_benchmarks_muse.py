@@ -112,10 +112,10 @@ def test_a_small_study_makes_its_rows_of_the_chosen_passages(folder):
 
 def test_joined_passages_are_a_document_for_each_table_and_other_rows_stay(folder):
     apart, joined = (rows_of(folder, joined=joined, retain=["retain1", "retain2"]) for joined in (False, True))
-    for name, tables in (("forget", ["raw/forget"]), ("retain", ["raw/retain1", "raw/retain2"])):
+    for name, sources in (("forget", ["raw/forget"]), ("retain", ["raw/retain1", "raw/retain2"])):
         texts = {
             table: [row["reply"] for row in part(apart, name) if row["item_id"].startswith(f"{table}/")]
-            for table in tables
+            for table in sources
         }
         assert {row["item_id"]: row["reply"] for row in part(joined, name)} == {
             f"{table}/0": "\n\n".join(own) for table, own in texts.items()

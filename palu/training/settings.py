@@ -14,7 +14,7 @@ LastStep = Literal["merge", "drop", "short"]
 
 
 def steps_per_epoch(rows: int, batch_size: int, last_step: LastStep) -> int:
-    """Optimiser steps of an epoch over so many rows; fewer rows than a batch are one step whatever `last_step` says."""
+    """Optimiser steps of an epoch over so many rows: at least one, whatever `last_step` says."""
     full, rest = divmod(rows, batch_size)
     return full + bool(rest and (last_step == "short" or not full))
 
