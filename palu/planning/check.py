@@ -160,12 +160,13 @@ def _estimate(study: Study, model: ModelFacts, rows: data.Rows | None, here: Roo
 
 def disk_parts(study: Study, model: ModelFacts, rows: data.Rows | None) -> dict[str, float]:
     """What -> bytes that the study's files take, done or not: models that are trained here, the kept epochs among
-    them, one run's checkpoints, and what is cached of the reference. Tables of text size are left out."""
-    kept = 1 + len(study.trajectory_epochs)
+    them (of one run where they do not stay), one run's checkpoints, and what is cached of the reference. Tables of text size are left out."""
+    epochs = len(study.trajectory_epochs)
     trained = sum(source is None for source in study.checkpoints.values())
+    written = [sizes.model_bytes(run, model, study) for run in study.runs]
+    epoch_models = sum(written) if study.machine.keep_epoch_models else max(written, default=0.0)
     found = {
-        "models": trained * sizes.model_bytes(None, model, study)
-        + kept * sum(sizes.model_bytes(run, model, study) for run in study.runs),
+        "models": trained * sizes.model_bytes(None, model, study) + sum(written) + epochs * epoch_models,
         "checkpoints": max((sizes.checkpoint_bytes(run, model, study) for run in study.runs), default=0.0),
     }
     if rows is None:

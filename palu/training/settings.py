@@ -85,6 +85,8 @@ class MachineSettings(Settings):
     without padding (see `palu.tokens`). gradient_checkpointing: a block's activations are computed anew in the
     backward pass instead of kept. checkpoint_seconds: time between two saved states (0: after every step). trackers:
     where each step's loss is shown while the run goes on; their files lie in `logs` in the run's folder.
+    keep_epoch_models: whether the models of `trajectory_epochs` stay once they are evaluated; the workflow deletes
+    them where not, and would train again for another evaluation of them.
     """
 
     micro_batch_tokens: PositiveCount = 4096
@@ -92,3 +94,4 @@ class MachineSettings(Settings):
     gradient_checkpointing: bool = False
     checkpoint_seconds: NonNegativeNumber = 300.0
     trackers: list[Literal["tensorboard", "wandb"]] = Field(default_factory=list)
+    keep_epoch_models: bool = True
