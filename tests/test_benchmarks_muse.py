@@ -8,6 +8,7 @@ import pytest
 
 from palu import benchmarks, tables
 from palu.benchmarks import muse
+from palu.benchmarks.parts import parse_benchmark
 from palu.errors import UserError
 from tests import muse_layout
 
@@ -107,6 +108,29 @@ def test_a_small_study_makes_its_rows_of_the_chosen_passages(folder):
     holdout = part(rows, "privleak_holdout")
     assert [len(row["reply"].split()) for row in holdout] == [len(text.split()) for text in chosen]
     assert all(muse_layout.passage("Sky", n, 12).startswith(row["reply"]) for n, row in enumerate(holdout))
+
+
+def test_joined_passages_are_a_document_for_each_table_and_other_rows_stay(folder):
+    apart, joined = (rows_of(folder, joined=joined, retain=["retain1", "retain2"]) for joined in (False, True))
+    for name, sources in (("forget", ["raw/forget"]), ("retain", ["raw/retain1", "raw/retain2"])):
+        texts = {
+            table: [row["reply"] for row in part(apart, name) if row["item_id"].startswith(f"{table}/")]
+            for table in sources
+        }
+        assert {row["item_id"]: row["reply"] for row in part(joined, name)} == {
+            f"{table}/0": "\n\n".join(own) for table, own in texts.items()
+        }
+    rest = [[row for row in rows if row["part"] not in {"forget", "retain"}] for rows in (apart, joined)]
+    assert rest[0] == rest[1]
+    made = part(rows_of(folder, joined=True, passages=[1, 4], verbmem_words=20), "verbmem")
+    assert [row["item_id"] for row in made] == ["raw/forget/1", "raw/forget/2", "raw/forget/3"]
+
+
+def test_a_study_is_named_by_joined_only_where_it_joins():
+    keys = [parse_benchmark({"name": "muse"} | values, PLACE).key for values in ({}, {"joined": True})]
+    # as before there was a choice
+    assert keys[0] == "raw-d0d02150"
+    assert keys[1] != keys[0]
 
 
 def test_the_starts_of_passages_are_a_study_of_their_own(folder):

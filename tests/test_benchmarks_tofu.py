@@ -138,6 +138,10 @@ def test_forget_rows_take_their_paraphrases_from_the_widest_forget_table(folder)
     assert sum(row["reply_kind"] == "perturbed" and row["part"] == "forget" for row in rows) == 100
 
 
+def _kind(row):
+    return row["reply_kind"], row["prompt_kind"]
+
+
 def test_validation_rows_are_those_of_a_wider_split_and_are_not_retained(folder):
     rows = rows_of(folder, split="forget05", validation="forget10")
     names = {part: [row["item_id"] for row in originals(rows, part)] for part in ("forget", "validation", "retain")}
@@ -145,6 +149,9 @@ def test_validation_rows_are_those_of_a_wider_split_and_are_not_retained(folder)
     assert names["validation"] == [f"full/{row}" for row in range(120, 160)]
     assert names["retain"] == [f"full/{row}" for row in range(120)]
     assert {row["example_id"].split("/")[0] for row in rows if row["part"] == "validation"} == {"validation"}
+    # they are measured as the reported ones are
+    kinds = {part: Counter(_kind(row) for row in rows if row["part"] == part) for part in ("forget", "validation")}
+    assert kinds["validation"] == kinds["forget"] != Counter(_kind(row) for row in originals(rows, "forget"))
     without = rows_of(folder, split="forget05")
     # the revision names the files that were read
     forget, same = (

@@ -58,6 +58,27 @@ def test_equal_settings_share_a_path_and_different_ones_do_not():
     assert swapped[0] != swapped[1]
 
 
+def test_a_grid_over_alpha_sets_both_of_palus_weights():
+    study = parse(methods={"palu": {"tagger": "gold", "top_k": 50, "alpha": [0.2, 1, 5]}})
+    assert [(run.settings.common_weight, run.settings.retain_weight) for run in study.runs] == [
+        (0.2,) * 2,
+        (1, 1),
+        (5,) * 2,
+    ]
+    assert [run.varied for run in study.runs] == [{"alpha": 0.2}, {"alpha": 1}, {"alpha": 5}]
+    assert study.runs[1].key == parse().runs[0].key
+    message = refusal(methods={"palu": {"tagger": "gold", "top_k": 50, "alpha": [1, 2], "retain_weight": 1}})
+    assert "s.yaml: methods.palu" in message
+    assert "has both alpha and retain_weight" in message
+
+
+def test_a_last_step_names_a_run_only_where_it_is_not_the_default():
+    keys = [parse(training=training).runs[0].key for training in ({}, {"last_step": "short"}, {"last_step": "drop"})]
+    # as before there was a choice
+    assert keys[0] == keys[1] == "b60af1aa"
+    assert keys[2] != keys[0]
+
+
 def test_the_only_tagger_is_the_default():
     study = parse(taggers={"gold": {"name": "annotations"}}, methods={"palu": {"top_k": 5}})
     assert study.runs[0].tagger.label == "gold"

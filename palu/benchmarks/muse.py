@@ -40,6 +40,8 @@ class Settings(BenchmarkSettings):
     takes privleak/retain, for copies of the benchmark without raw/retain1.
     passages: [start, stop) of the passages to forget, for small studies; retain_passages: the same of those retained;
     passage_words: how many words of each of them are kept, from its start; null = the whole passage.
+    joined: whether the passages of a table are one document, an empty line between each two, which training then cuts
+    into rows of `model.max_length` tokens, as the benchmark's own code does; otherwise each passage is a row.
     icl_examples: questions with their answers that stand before each question of knowmem; null = all that there are.
     train_questions: whether the models are trained on the questions of knowmem too, as rows of the parts forget and
     retain with the same prompts. It is for small models that start from nothing: one that has read a text in a
@@ -64,6 +66,8 @@ class Settings(BenchmarkSettings):
     passages: Rows | None = None
     retain_passages: Rows | None = None
     passage_words: PositiveCount | None = None
+    # left out of what names the rows where it is the default, so that older studies keep their folders
+    joined: bool = Field(default=False, exclude_if=lambda value: not value)
     icl_examples: Count | None = None
     train_questions: bool = False
     verbmem_words: PositiveCount = 100
@@ -100,7 +104,7 @@ def examples(settings: Settings) -> Iterator[Example]:
 def _rows(settings: Settings, source: _Source) -> Iterator[Example]:
     forget, retain = _trained_passages(settings, source)
     for part, chosen in (("forget", forget), ("retain", retain)):
-        yield from (_row(part, passage) for passage in chosen)
+        yield from (_row(part, passage) for passage in (_joined(chosen) if settings.joined else chosen))
     yield from _verbmem(settings, source, forget)
     for side in ("forget", "retain"):
         for passage, prompt in _questions(settings, source, side):
@@ -160,6 +164,12 @@ def _distinct(passages: list[Passage], what: str, forgotten: set[str] | None = N
     if not kept:
         raise UserError(f"benchmark muse: no passage {what} has a text")
     return kept
+
+
+def _joined(passages: Sequence[Passage]) -> list[Passage]:
+    """The passages of each table as one."""
+    tables = dict.fromkeys(passage.table for passage in passages)
+    return [Passage(table, 0, "\n\n".join(each.text for each in passages if each.table == table)) for table in tables]
 
 
 def _verbmem(settings: Settings, source: _Source, forget: Sequence[Passage]) -> Iterator[Example]:

@@ -31,8 +31,9 @@ class Settings(BenchmarkSettings):
     revision: a commit, tag or branch of the hub's dataset.
     retain_rows: [start, stop) of `full`; none = the split's own retain table.
     forget_rows: [start, stop) of `full` to forget in place of the split's rows.
-    validation: a split whose further rows are to be forgotten too, but not reported: `training.stop` watches them.
-    They are not retained.
+    validation: a split whose further rows are to be forgotten too, but not reported: settings are chosen by them, and
+    `training.stop` watches them. They are not retained, so the retain model of the wider split is the one to compare
+    with: with forget05 and forget10, that of retain90.
     facts: add the parts real_authors and world_facts. holdout: add the split's holdout table, whose rows no model has
     seen: membership attacks need them."""
 
@@ -114,8 +115,12 @@ def _holdout_table(settings: Settings) -> str:
 
 def _perturbed(settings: Settings, source: _Source, full: Sequence[Record]) -> dict[int, Record]:
     """Row of `full` -> its record with paraphrases and wrong answers, for the rows that have one."""
-    last = WIDEST_FORGET if settings.forget_rows else f"{settings.split}_perturbed"
-    return source.rows_of_full("retain_perturbed", full) | source.rows_of_full(last, full, at_end=True)
+    found = source.rows_of_full("retain_perturbed", full)
+    # the split's own table last: where two of them cover a row, it is what a study without validation rows reads
+    last = [WIDEST_FORGET] if settings.forget_rows else [f"{settings.split}_perturbed"]
+    for name in ([f"{settings.validation}_perturbed"] if settings.validation else []) + last:
+        found |= source.rows_of_full(name, full, at_end=True)
+    return found
 
 
 def _chosen_rows(settings: Settings, source: _Source, full: Sequence[Record]) -> tuple[range, range]:

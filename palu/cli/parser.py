@@ -108,6 +108,7 @@ def _add_tagging(command: Command) -> None:
     one.add_argument("--processes", type=int, default=1)
     one.add_argument("--inputs", type=Path, nargs="+", default=[], metavar="PATH", help="spans tables to combine")
     one.add_argument("--model-settings", metavar="YAML", help="template and length limit: a study's section `model`")
+    command(stages.convert_spans, "make annotations of the word labels of TPO's and PALU's authors", "words", "out")
     one = command(stages.train_tagger, "fit a tagger on annotated replies", "examples", "out", optional=["gold"])
     one.add_argument("--tagger", required=True, help="a tagger that is trained: trained")
     one.add_argument("--parts", help="parts of the examples to learn from, with commas (default: all)")

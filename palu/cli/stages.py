@@ -64,6 +64,12 @@ def tag(options: argparse.Namespace) -> None:
     tagging.tag(options.tagger, settings, options.examples, resources, options.out, parts)
 
 
+def convert_spans(options: argparse.Namespace) -> None:
+    from palu.tagging.converting import convert
+
+    convert(options.words, options.out)
+
+
 def train_tagger(options: argparse.Namespace) -> None:
     from palu.tagging.fitting import fit
 

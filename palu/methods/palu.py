@@ -9,7 +9,8 @@
 I_init holds the first N tokens of every run of sensitive reply tokens: once they are flat, the rest of the fact is
 not reached. Common are the reply tokens outside every run, and the end token. Sensitive tokens past N get no loss.
 c_t is the mean of the current z_t over the whole vocabulary, with gradient. Paper and code differ in the direction of
-the KL; the default is the code's. The paper's alpha weighs both L_common and L_retain: here each has a weight.
+the KL; the default is the code's. The paper's alpha weighs both L_common and L_retain: here each has a weight, and
+`alpha` sets both.
 
 With `entropy_weighting`, which is not in the paper, each L_local(t) is multiplied by its weight of
 `palu.methods.entropy`, the n weighted tokens of a reply being those whose positions are in I_init.
@@ -19,7 +20,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
 
 from palu.methods.base import Head, Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.methods.entropy import EntropyWeighting, token_weights
@@ -37,11 +40,13 @@ class Settings(EntropyWeighting):
     the mean of all logits, the mean of these K, the logit that a uniform distribution of the same normalizer has, or
     0. detach_target: whether c_t is held constant. kl_direction: policy_reference = KL(p_theta || p_ref).
     common_constraint: what holds the common tokens; nll = cross-entropy to the reference's most probable token.
-    local_weight: gamma.
+    local_weight: gamma. alpha: common_weight and retain_weight at once; a run is named by these two, whichever way
+    they were given.
     """
 
     localized: ClassVar[bool] = True
 
+    alpha: NonNegativeNumber | None = Field(default=None, exclude=True)
     first_n: PositiveCount | None = 3
     top_k: PositiveCount = 5000
     target: Literal["global_mean", "topk_mean", "uniform", "zero"] = "global_mean"
@@ -51,6 +56,16 @@ class Settings(EntropyWeighting):
     local_weight: NonNegativeNumber = 1.0
     common_weight: NonNegativeNumber = 1.0
     retain_weight: NonNegativeNumber = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _alpha_sets_both(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("alpha") is None:
+            return values
+        own = [key for key in ("common_weight", "retain_weight") if key in values]
+        if own:
+            raise ValueError(f"has both alpha and {own[0]}; allowed: alpha alone, or common_weight and retain_weight")
+        return {**values, "common_weight": values["alpha"], "retain_weight": values["alpha"]}
 
     @property
     def weights(self) -> dict[str, float]:

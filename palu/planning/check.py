@@ -12,6 +12,7 @@ from palu.planning import checkpoints, data, jobs, sizes
 from palu.planning.machine import Room, room
 from palu.planning.model import ModelFacts, starting_model
 from palu.study import Run, Study
+from palu.training.settings import steps_per_epoch
 
 # More lines than these of one kind are counted, not shown.
 SHOWN_PROBLEMS = 20
@@ -58,6 +59,9 @@ def check(values: Mapping[str, Any], place: str, here: Room | None = None) -> Fi
             found.lines.append(_jobs_line(jobs.planned(values)))
         except UserError as error:
             found.problems.append(str(error))
+    if rows is not None and not any(facts.documents for facts in rows.forget):
+        count = sum(facts.rows for facts in rows.forget)
+        found.lines += [_steps_line(run, count) for run in _first_of_each(study.runs)]
     if model is not None:
         _estimate(study, model, rows, here or room(Path()), found)
     return found
@@ -129,6 +133,12 @@ def _check_taggers(study: Study, rows: data.Rows | None, found: Findings) -> Non
             )
 
 
+def _steps_line(run: Run, rows: int) -> str:
+    training = run.training
+    each = steps_per_epoch(rows, training.batch_size, training.last_step)
+    return f"steps of one run of {run.label}: {each * training.epochs} ({each} in each of {training.epochs} epochs)"
+
+
 def _jobs_line(planned: Mapping[str, int]) -> str:
     if not planned:
         return "jobs: nothing to do: all is there"
@@ -156,12 +166,13 @@ def _estimate(study: Study, model: ModelFacts, rows: data.Rows | None, here: Roo
 
 def disk_parts(study: Study, model: ModelFacts, rows: data.Rows | None) -> dict[str, float]:
     """What -> bytes that the study's files take, done or not: models that are trained here, the kept epochs among
-    them, one run's checkpoints, and what is cached of the reference. Tables of text size are left out."""
-    kept = 1 + len(study.trajectory_epochs)
+    them (of one run where they do not stay), one run's checkpoints, and what is cached of the reference. Tables of text size are left out."""
+    epochs = len(study.trajectory_epochs)
     trained = sum(source is None for source in study.checkpoints.values())
+    written = [sizes.model_bytes(run, model, study) for run in study.runs]
+    epoch_models = sum(written) if study.machine.keep_epoch_models else max(written, default=0.0)
     found = {
-        "models": trained * sizes.model_bytes(None, model, study)
-        + kept * sum(sizes.model_bytes(run, model, study) for run in study.runs),
+        "models": trained * sizes.model_bytes(None, model, study) + sum(written) + epochs * epoch_models,
         "checkpoints": max((sizes.checkpoint_bytes(run, model, study) for run in study.runs), default=0.0),
     }
     if rows is None:

@@ -30,7 +30,8 @@ def run_memory(run: Run, model: ModelFacts, study: Study, device: str = "cpu") -
                     until the forward pass ends; of weights that are not trained, what is kept for the backward pass
         trained     an adapter's T b'                     b' = 4 there
         gradients   T b'
-        moments     2 T b'; of 8 bits: 2.03 T, and 8 bytes for each number of a trained embedding
+        moments     2 T b'; of paged_adamw 8 T, which a full GPU pages out; of 8 bits: 2.03 T, and 8 bytes for each
+                    number of a trained embedding
         head        V D 4 for its gradient's sum, V D 2 for the same in bfloat16, and V D b for its frozen copy, where
                     the head is trained
         logits      3 blocks of max(192, 2^23 / V) x V numbers of 4 bytes; on a GPU max(192, 2^27 / V)
@@ -66,6 +67,8 @@ def _casts(training: TrainingSettings, machine: MachineSettings) -> int:
 
 
 def _moments(training: TrainingSettings, model: ModelFacts, trained: int, each: int) -> float:
+    if training.optimizer == "paged_adamw":
+        return 8 * trained
     if "8bit" not in training.optimizer:
         return 2 * trained * each
     wide = 0 if training.lora else model.embedding_parameters
@@ -80,11 +83,12 @@ def activations(
         n L (11 D + 4 D_kv + 4 I) a                a = 2 under bfloat16 or mixed precision, else 4
         n L D a + n (11 D + 4 D_kv + 4 I) a        with gradient checkpointing: each block's input, and one block
 
-    n is `micro_batch_tokens`, but not more than a step has: twice the batch, of `max_length` each. 11 is what
+    n is `micro_batch_tokens`, but not more than a step has: twice its rows, of `max_length` each. 11 is what
     `tests/benchmarks/activations.py` measures, once the products and their inputs are counted: 209 KB a token and
     block of Llama-3.1-8B. An adapter keeps 1.45 times as much. The attention keeps no matrix of scores.
     """
-    tokens = min(max(machine.micro_batch_tokens, max_length), 2 * training.batch_size * max_length)
+    step_rows = training.batch_size * (2 if training.last_step == "merge" else 1)
+    tokens = min(max(machine.micro_batch_tokens, max_length), 2 * step_rows * max_length)
     narrow = 2 if training.mixed_precision == "bf16" else wide
     block: float = (11 * model.hidden_size + 4 * model.key_value_size + 4 * model.inner_size) * narrow
     block *= ADAPTER_SHARE if training.lora else 1.0

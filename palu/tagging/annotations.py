@@ -100,7 +100,7 @@ def annotated(
         by_text.setdefault((example["prompt"], example["reply"]), []).append(example["example_id"])
     found: dict[str, list[dict[str, Any]]] = {}
     strangers = 0
-    for record in _records(path):
+    for record in read_records(path):
         own = _matching(record, by_id, by_text)
         reply = by_id[own[0]]["reply"] if own else record.get("reply")
         marked = [_span(record, item, reply) for item in _span_list(record)]
@@ -152,7 +152,7 @@ def _is_spans_table(path: Path) -> bool:
     return path.suffix == ".parquet" and tables.provenance(path).get("table") == "spans"
 
 
-def _records(path: Path) -> Iterator[Record]:
+def read_records(path: Path) -> Iterator[Record]:
     if path.suffix == ".parquet":
         yield from _parquet_records(path)
         return

@@ -61,7 +61,7 @@ def finetune(
         "versions": results.versions(settings),
     }
     checkpoints = Checkpoints(checkpoint_folder or out / ".checkpoint", identity)
-    plan = Plan(seed, len(rows), 0, settings.batch_size, settings.epochs)
+    plan = Plan(seed, len(rows), 0, settings.batch_size, settings.epochs, last_step=settings.last_step)
     pad_id = cast(int, tokenizer.pad_token_id)
     objective, data = LikelihoodObjective(model), Rows(rows, [], pad_id)
     loop = Loop(objective, data, plan, settings, checkpoints, machine or Machine(), out / "logs")

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palu.tokens import TokenRow, length_buckets
+from palu.training.settings import LastStep, steps_per_epoch
 
 # Distinct streams of one seed.
 _ORDER, _PARTNER, _ALTERNATE = 0, 1, 2
@@ -68,7 +69,8 @@ class Plan:
     """The optimiser steps of a run over `item_count` rows (forget rows, or all rows of a finetuning).
 
     partner_count: rows from which each item draws its partner; 0 where there are no partners. alternate_count: other
-    replies that each item has; 0 where there are none.
+    replies that each item has; 0 where there are none. last_step: see `TrainingSettings`; an epoch with fewer rows
+    than a batch is one short step in any case.
     """
 
     seed: int
@@ -77,10 +79,11 @@ class Plan:
     batch_size: int
     epochs: int
     alternate_count: int = 0
+    last_step: LastStep = "short"
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-self.item_count // self.batch_size)
+        return steps_per_epoch(self.item_count, self.batch_size, self.last_step)
 
     @property
     def step_count(self) -> int:
@@ -90,7 +93,9 @@ class Plan:
         """The rows of step `index` (0-based over the run)."""
         epoch, nth = divmod(index, self.steps_per_epoch)
         order = epoch_order(self.seed, epoch, self.item_count)
-        items = [int(item) for item in order[nth * self.batch_size : (nth + 1) * self.batch_size]]
+        takes_rest = self.last_step == "merge" and nth == self.steps_per_epoch - 1
+        stop = self.item_count if takes_rest else (nth + 1) * self.batch_size
+        items = [int(item) for item in order[nth * self.batch_size : stop]]
         partners, alternates = self.partner_count, self.alternate_count
         return StepRows(
             items,

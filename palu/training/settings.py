@@ -20,6 +20,15 @@ def _learning_rate(of_all_weights: float) -> Any:
     return Field(default_factory=lambda given: of_all_weights if given["lora"] is None else ADAPTER_LEARNING_RATE)
 
 
+LastStep = Literal["merge", "drop", "short"]
+
+
+def steps_per_epoch(rows: int, batch_size: int, last_step: LastStep) -> int:
+    """Optimiser steps of an epoch over so many rows: at least one, whatever `last_step` says."""
+    full, rest = divmod(rows, batch_size)
+    return full + bool(rest and (last_step == "short" or not full))
+
+
 class StopSettings(Settings):
     """When an unlearning ends before its last epoch.
 
@@ -34,12 +43,14 @@ class TrainingSettings(Settings):
     """The optimiser and its schedule. The defaults are the recipe of the paper's authors (2601.03190, section 4).
 
     lora: trains a low-rank adapter instead of the weights. learning_rate: 1e-5, with an adapter 1e-4.
-    batch_size: forget rows per optimiser step, each with one retain row drawn beside it; the last step of an epoch
-    is short. warmup_epochs: the learning rate rises linearly from 0, then `schedule` takes over until the end.
-    max_grad_norm: the 2-norm to which a step's gradient is clipped; null never clips. 1 is not in the paper: it is
-    what the authors' code inherits from its trainer. mixed_precision: bf16 computes in bfloat16 on float32 weights.
-    optimizer: AdamW in full (torch), or of the library bitsandbytes: 8bit keeps its two moments in 8 bits each,
-    paged moves them out of a GPU's memory when that is full. stop: null trains all epochs.
+    batch_size: forget rows per optimiser step, each with one retain row drawn for it. last_step: what becomes of
+    the rows that are left when an epoch's steps are full: short = a step of their own, merge = part of the step
+    before, drop = left out in that epoch, which makes as many steps as transformers' trainer. warmup_epochs: the
+    learning rate rises linearly from 0, then `schedule` takes over until the end. max_grad_norm: the 2-norm to
+    which a step's gradient is clipped; null never clips. 1 is not in the paper: it is what the authors' code
+    inherits from its trainer. mixed_precision: bf16 computes in bfloat16 on float32 weights. optimizer: AdamW in
+    full (torch), or of the library bitsandbytes: 8bit keeps its two moments in 8 bits each, paged moves them out
+    of a GPU's memory when that is full. stop: null trains all epochs.
     """
 
     lora: LoraSettings | None = None
@@ -47,6 +58,8 @@ class TrainingSettings(Settings):
     weight_decay: NonNegativeNumber = 0.01
     epochs: PositiveCount = 10
     batch_size: PositiveCount = 32
+    # left out of what names a run where it is the default, so that older runs keep their folders
+    last_step: LastStep = Field(default="short", exclude_if=lambda value: value == "short")
     warmup_epochs: NonNegativeNumber = 1.0
     schedule: Literal["linear", "constant", "cosine"] = "linear"
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit"] = "adamw"
@@ -96,6 +109,8 @@ class MachineSettings(Settings):
     deterministic: on a GPU, only operations that give equal bytes each time, which are
     slower; on a CPU all are. checkpoint_seconds: time between two saved states (0: after every step). trackers:
     where each step's loss is shown while the run goes on; their files lie in `logs` in the run's folder.
+    keep_epoch_models: whether the models of `trajectory_epochs` stay once they are evaluated; the workflow deletes
+    them where not, and would train again for another evaluation of them.
     """
 
     micro_batch_tokens: PositiveCount = 4096
@@ -104,3 +119,4 @@ class MachineSettings(Settings):
     deterministic: bool = False
     checkpoint_seconds: NonNegativeNumber = 300.0
     trackers: list[Literal["tensorboard", "wandb"]] = Field(default_factory=list)
+    keep_epoch_models: bool = True

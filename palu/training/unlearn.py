@@ -147,6 +147,7 @@ def _plan(objective: UnlearnObjective, rows: Rows, settings: TrainingSettings, s
         settings.batch_size,
         settings.epochs,
         len(rows.alternates[0]) if rows.alternates else 0,
+        settings.last_step,
     )
 
 

@@ -237,11 +237,26 @@ def test_what_is_read_of_the_reference_follows_from_the_constraint():
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("first_n", 0), ("top_k", 0), ("target", "median"), ("local_weight", -1), ("alpha", 1)]
+    ("key", "value"), [("first_n", 0), ("top_k", 0), ("target", "median"), ("local_weight", -1), ("alpha", -1)]
 )
 def test_settings_outside_their_range_are_refused_by_name(key, value):
     with pytest.raises(UserError, match=key):
         palu.Settings.parse({key: value}, "methods.palu")
+
+
+@pytest.mark.parametrize("alpha", [0.2, 5, "5e-1"])
+def test_alpha_is_both_weights_and_leaves_no_trace_of_its_own(alpha):
+    weight = float(alpha)
+    given = settings_of({"alpha": alpha})
+    assert given.weights == {"local": 1.0, "common": weight, "retain": weight}
+    assert given.model_dump() == settings_of({"common_weight": weight, "retain_weight": weight}).model_dump()
+    assert settings_of({"alpha": None, "retain_weight": 2.0}).weights == {"local": 1.0, "common": 1.0, "retain": 2.0}
+
+
+@pytest.mark.parametrize("key", ["common_weight", "retain_weight"])
+def test_alpha_beside_one_of_its_weights_is_refused(key):
+    with pytest.raises(UserError, match=rf"methods.palu: .* has both alpha and {key}; allowed: alpha alone, or"):
+        palu.Settings.parse({"alpha": 1.0, key: 1.0}, "methods.palu")
 
 
 @pytest.fixture(scope="module")

@@ -134,3 +134,12 @@ def test_the_workflows_own_refusal_is_one_line(own, tmp_path):
     assert found.problems == [
         "forget.jsonl: no such file (looked for from " + repr(tmp_path.name) + ", the folder of this run)"
     ]
+
+
+@pytest.mark.usefixtures("no_dry_run")
+@pytest.mark.parametrize(("last_step", "each"), [("short", 3), ("drop", 2), ("merge", 2)])
+def test_the_steps_of_a_run_follow_its_last_step(own, last_step, each):
+    # 40 rows to forget
+    own["training"] = {"epochs": 3, "batch_size": 16, "last_step": last_step}
+    told = check(own, "study.yaml", ROOM).told()
+    assert f"steps of one run of palu: {3 * each} ({each} in each of 3 epochs)\n" in told

@@ -142,4 +142,7 @@ def test_checkpoints_and_kept_epochs_count(own, checkpoint):
     longer = own | {"training": {"epochs": 3}, "trajectory_epochs": [1, 2], "seeds": [0, 1]}
     more = disk_parts(Study.parse(longer, "study.yaml"), facts, None)
     assert more["models"] == 6 * plain["models"]
+    passing = longer | {"machine": {"keep_epoch_models": False}}
+    fewer = disk_parts(Study.parse(passing, "study.yaml"), facts, None)
+    assert fewer["models"] == 4 * plain["models"], "two runs, and the two epochs of the one that is evaluated"
     assert plain["checkpoints"] == more["checkpoints"] == 2 * 3 * 4 * facts.parameters

@@ -61,13 +61,16 @@ def same_results(first: Path, second: Path) -> bool:
     return repr(rows[0]) == repr(rows[1])
 
 
-@pytest.mark.parametrize("step", [1, 3, 4, 6])
-def test_a_run_stopped_at_any_step_goes_on_bit_for_bit(world: Any, tmp_path: Path, step: int) -> None:
-    run(world, tmp_path / "undisturbed", seconds=1e9)
+@pytest.mark.parametrize(
+    ("last_step", "step"), [("short", 1), ("short", 3), ("short", 4), ("short", 6), ("drop", 2), ("merge", 3)]
+)
+def test_a_run_stopped_at_any_step_goes_on_bit_for_bit(world: Any, tmp_path: Path, last_step: str, step: int) -> None:
+    training = {"last_step": last_step}
+    run(world, tmp_path / "undisturbed", seconds=1e9, training=training)
     with pytest.raises(Interrupted):
-        run(world, tmp_path / "stopped", stop_after(step))
+        run(world, tmp_path / "stopped", stop_after(step), training=training)
     assert [path.name for path in (tmp_path / "stopped").iterdir()] == [".checkpoint"]
-    run(world, tmp_path / "stopped")
+    run(world, tmp_path / "stopped", training=training)
     assert same_results(tmp_path / "undisturbed", tmp_path / "stopped")
     assert read_json(tmp_path / "stopped" / "run.json")["resumed_from_step"] == step
     assert not (tmp_path / "stopped" / ".checkpoint").exists()

@@ -7,6 +7,7 @@ from palu.roles import COMMON, END, PROMPT
 from palu.tables import answered_id
 from palu.tokens import TokenRow, collate
 from palu.training.plan import Plan, RowGroup, StepRows, alternate_choice, cut, epoch_order, retain_partner
+from palu.training.settings import LastStep
 
 
 def row(name: str, length: int) -> TokenRow:
@@ -35,6 +36,42 @@ def test_a_step_takes_the_next_rows_of_the_epoch_and_the_last_one_is_short() -> 
     assert [len(step.items) for step in steps] == [4, 4, 2, 4, 4, 2]
     assert [item for step in steps[3:] for item in step.items] == epoch_order(3, 1, 10).tolist()
     assert all(step.partners == step.alternates == [] for step in steps)
+
+
+# TOFU's forget sets in the authors' batches; their trainer floors, which `drop` does
+@pytest.mark.parametrize(
+    ("item_count", "last_step", "sizes"),
+    [
+        (40, "short", [32, 8]),
+        (40, "drop", [32]),
+        (40, "merge", [40]),
+        (200, "short", [32] * 6 + [8]),
+        (200, "drop", [32] * 6),
+        (200, "merge", [32] * 5 + [40]),
+        (400, "short", [32] * 12 + [16]),
+        (400, "drop", [32] * 12),
+        (400, "merge", [32] * 11 + [48]),
+        *((64, last_step, [32, 32]) for last_step in ("short", "drop", "merge")),
+        *((7, last_step, [7]) for last_step in ("short", "drop", "merge")),
+    ],
+)
+def test_the_rest_of_an_epoch_is_a_step_of_its_own_is_left_out_or_joins_the_step_before(
+    item_count: int, last_step: LastStep, sizes: list[int]
+) -> None:
+    plan = Plan(3, item_count, partner_count=9, batch_size=32, epochs=10, last_step=last_step)
+    assert (plan.steps_per_epoch, plan.step_count) == (len(sizes), 10 * len(sizes))
+    for epoch in (0, 9):
+        steps = [plan.step(epoch * len(sizes) + nth) for nth in range(len(sizes))]
+        assert [len(step.items) for step in steps] == [len(step.partners) for step in steps] == sizes
+        visited = [item for step in steps for item in step.items]
+        assert visited == epoch_order(3, epoch, item_count)[: sum(sizes)].tolist()
+
+
+def test_each_epoch_leaves_out_other_rows() -> None:
+    plan = Plan(0, 40, partner_count=0, batch_size=32, epochs=4, last_step="drop")
+    left_out = [set(range(40)) - set(plan.step(epoch).items) for epoch in range(4)]
+    assert all(len(rows) == 8 for rows in left_out)
+    assert len(set.union(*left_out)) > 16
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 64])

@@ -74,6 +74,26 @@ def test_a_run_leaves_a_changed_model_every_term_of_every_step_and_its_record(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "run.json", "steps.parquet"]
 
 
+@pytest.mark.parametrize(
+    ("last_step", "item_counts", "rates"),
+    [
+        ("short", [2, 2, 1], [0, 1 / 3, 2 / 3, 1, 2 / 3, 1 / 3]),
+        ("drop", [2, 2], [0, 1 / 2, 1, 1 / 2]),
+        ("merge", [2, 3], [0, 1 / 2, 1, 1 / 2]),
+    ],
+)
+def test_the_last_step_of_an_epoch_and_the_warm_up_follow_the_settings(
+    world: Any, tmp_path: Path, last_step: str, item_counts: list[int], rates: list[float]
+) -> None:
+    training = {"last_step": last_step, "warmup_epochs": 1.0, "learning_rate": 1e-3}
+    steps = [row for row in run(world, tmp_path, "npo", training=training) if row["term"] == "forget"]
+    assert [row["unit_count"] for row in steps] == item_counts * 2
+    assert [row["learning_rate"] for row in steps] == pytest.approx([1e-3 * rate for rate in rates])
+    assert [row["epoch"] for row in steps][len(item_counts) - 1 :: len(item_counts)] == [1.0, 2.0]
+    recorded = read_json(tmp_path / "run.json")["identity"]["training"]
+    assert recorded.get("last_step", "short") == last_step
+
+
 def test_at_the_first_step_the_model_is_its_own_reference(world: Any, tmp_path: Path) -> None:
     palu, npo = run(world, tmp_path / "palu"), run(world, tmp_path / "npo", "npo")
     assert by_term(palu)["common"][0] == pytest.approx(0, abs=1e-6)

@@ -122,6 +122,17 @@ def test_snakemake_can_make_its_own_report(project, study):
     assert (project.folder / "snakemake-report.zip").stat().st_size > 10_000
 
 
+def test_epoch_models_that_need_not_stay_go_and_nothing_runs_again(project, study):
+    study["machine"] = {"keep_epoch_models": False}
+    models = sorted(project.folder.glob("results/**/model"))
+    epochs = [path for path in models if path.parent.name == "epoch1"]
+    assert len(epochs) == 2
+    done = project.snakemake(study, "--delete-temp-output")
+    assert done.returncode == 0, done.stderr
+    assert sorted(project.folder.glob("results/**/model")) == [path for path in models if path not in epochs]
+    assert project.planned(study) == {}
+
+
 def test_a_study_without_kept_epochs_runs(project, study):
     study["trajectory_epochs"] = []
     study["methods"].pop("palu")

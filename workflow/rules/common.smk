@@ -140,6 +140,12 @@ def as_json(settings):
     return lambda wildcards: canonical_json(settings.model_dump(mode="json"))
 
 
+def epoch_model(path):
+    """The folder of a kept epoch's model, which goes once it is evaluated where the machine's settings say so."""
+    folder = directory(path)
+    return folder if study.machine.keep_epoch_models else temp(folder)
+
+
 def tags_path(tagger, split=SPLIT, model=MODEL):
     """Where a tagger's spans lie: with the model where they depend on it."""
     folder = model if tagger.needs_model else split

@@ -9,7 +9,7 @@ rule unlearn_model:
             "results/{benchmark}/{split}/{model}/{method}/{settings}/seed{seed}/model"
         ),
         epochs=[
-            directory(
+            epoch_model(
                 f"results/{{benchmark}}/{{split}}/{{model}}/{{method}}/{{settings}}/seed{{seed}}/epoch{epoch}/model"
             )
             for epoch in study.trajectory_epochs
