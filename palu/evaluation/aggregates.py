@@ -64,10 +64,11 @@ def closeness(items: ItemScores, attack: str, scope: Scope) -> Value:
 
 def relative_utility(items: ItemScores, scope: Scope) -> Value:
     """HM(model utility, fluency) over that of the original model, on the same items."""
-    own = _utility(items, scope)
-    if isinstance(own, Missing) or isinstance(scope.original, Missing):
-        return own if isinstance(own, Missing) else scope.original
-    original = _utility(scope.original, scope)
+    if isinstance(scope.original, Missing):
+        return scope.original
+    own, original = _utility(items, scope), _utility(scope.original, scope)
+    if isinstance(own, Missing):
+        return own
     if isinstance(original, Missing):
         return Missing(f"original model: {original.reason}")
     if original == 0:

@@ -211,7 +211,15 @@ def _compared(log_path: Path, items: ItemScores, path: Path) -> ItemScores | Mis
 def _same_log(log_path: Path, items: ItemScores, path: Path | None, others: ItemScores | Missing) -> str | None:
     if path is None or isinstance(others, Missing):
         return None
-    shared = items.keys() & others.keys()
-    if not shared or any(items[metric] != others[metric] for metric in shared):
+
+    def numbers(found: ItemScores) -> dict[str, dict[str, Value]]:
+        shared = {metric: found[metric].items() for metric in items.keys() & others.keys()}
+        return {
+            metric: {key: value for key, value in pairs if not isinstance(value, Missing)}
+            for metric, pairs in shared.items()
+        }
+
+    own = numbers(items)
+    if own != numbers(others) or not any(own.values()):
         return None
     return f"{log_path} and {path} hold the same scores: the model is compared with itself"
