@@ -163,16 +163,16 @@ def _add_evaluation(command: Command) -> None:
         "compute metrics without the model",
         "examples",
         "evaluation",
-        optional=["spans", "retain-scores", "reference-logprobs", "fluency"],
+        optional=["spans", "retain-scores", "original-scores", "reference-logprobs", "fluency"],
     )
     one.add_argument("--run", default="", help="the model's name in the scores table")
     command(stages.classify, "ask a classifier how fluent the generations are", "examples", "generations", "out")
     one = command(
         stages.score_logs,
-        "aggregate a TOFU_EVAL.json or MUSE_EVAL.json log anew, without a model",
+        "aggregate a TOFU_EVAL.json or MUSE_EVAL.json log again, without a model",
         "logs",
         "out",
-        optional=["retain-logs"],
+        optional=["retain-logs", "original-logs"],
     )
     one.add_argument("--retain-auc", type=float, metavar="X", help=RETAIN_AUC_HELP)
     one = command(
@@ -180,7 +180,7 @@ def _add_evaluation(command: Command) -> None:
         "evaluate a model on a benchmark",
         "model",
         "out",
-        optional=["retain-logs", "reference-model", "spans"],
+        optional=["retain-logs", "original-logs", "reference-model", "spans"],
     )
     one.add_argument("--retain-auc", type=float, metavar="X", help=RETAIN_AUC_HELP)
     one.add_argument("--benchmark", required=True, help=f"{BENCHMARK_HELP}; --set takes its settings")

@@ -213,6 +213,7 @@ def score(options: argparse.Namespace) -> None:
         settings=EvaluationSettings.parse(merged(options), "evaluation"),
         run=options.run,
         retain_scores_path=options.retain_scores,
+        original_scores_path=options.original_scores,
     )
 
 
@@ -227,7 +228,8 @@ def score_logs(options: argparse.Namespace) -> None:
     from palu.evaluation.score import score_log
     from palu.evaluation.terminal import summary_text
 
-    print(visible(summary_text(score_log(options.logs, options.out, options.retain_logs, options.retain_auc))))
+    scored = score_log(options.logs, options.out, options.retain_logs, options.retain_auc, options.original_logs)
+    print(visible(summary_text(scored)))
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -264,6 +266,7 @@ def evaluate(options: argparse.Namespace) -> None:
         settings=EvaluationSettings.parse(settings, "evaluation"),
         run=options.model.name,
         retain_scores_path=options.retain_logs,
+        original_scores_path=options.original_logs,
         spans_path=options.spans,
         reference_folder=options.reference_model,
     )

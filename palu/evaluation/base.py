@@ -18,6 +18,9 @@ class Missing:
 
 Value = float | Missing
 
+# Where the scores of another model that a metric compares with were not given
+NO_RETAIN = Missing("no scores of a retain model were given")
+NO_ORIGINAL = Missing("no scores of the original model were given")
 # Why a row without a prompt has no answer. Such a row is left out of means over answers, unless all are so.
 DOCUMENT = Missing("a document has no prompt to answer")
 
@@ -30,19 +33,21 @@ ItemScores = Mapping[str, Mapping[str, Value]]
 
 @dataclass(frozen=True)
 class Scope:
-    """What stands around the items of one model.
+    """What the metrics of one model read besides its items.
 
     kinds: the (part, reply kind) pairs that the benchmark has.
-    retain: the item scores of the retain model, which never saw the forget set; None where none were given.
+    retain: the item scores of the retain model, which never saw the forget set, or why there are none.
     retain_auc: the retain model's Min-K AUC, where it was stated outright; it goes before that of `retain`.
+    original: the item scores of the model before unlearning, or why there are none.
     partial: whether pairs outside `kinds` are merely not in the file that was read, though the benchmark has them.
     """
 
     benchmark: str
     kinds: frozenset[tuple[str, str]]
-    retain: ItemScores | None = None
+    retain: ItemScores | Missing = NO_RETAIN
     retain_auc: float | None = None
     partial: bool = False
+    original: ItemScores | Missing = NO_ORIGINAL
 
     @property
     def parts(self) -> frozenset[str]:
@@ -64,6 +69,15 @@ class Scope:
 def row_value(row: Mapping[str, Any]) -> Value:
     """What a row of a scores table holds."""
     return row["value"] if row["reason"] is None else Missing(row["reason"])
+
+
+def other_items(
+    own: Mapping[str, Value], other: Mapping[str, Value], what: str, whose: str = "retain model"
+) -> Missing | None:
+    """Why the scores of two models cannot be compared: they are of different items. None where they can."""
+    if own.keys() == other.keys():
+        return None
+    return Missing(f"the {len(own)} {what} items are not those of the {whose}'s {len(other)}")
 
 
 def mean(values: Mapping[str, Value], what: str) -> Value:

@@ -10,7 +10,7 @@ import torch
 
 from palu import tables
 from palu.errors import UserError
-from palu.evaluation.items import Items, prompted_part
+from palu.evaluation.items import VERBMEM, Items, prompted_part
 from palu.evaluation.settings import FluencySettings
 from palu.models import chosen_device
 from palu.models.encoders import class_index, load_encoder
@@ -19,8 +19,9 @@ from palu.stored import StoredRows
 
 FLUENCY_NAME = "fluency.parquet"
 BATCH_ROWS = 32
-# Tokens of a text that the classifier reads, as in OpenUnlearning
-MAX_LENGTH = 512
+# Tokens of a text that the classifier reads, by the part that is asked. OpenUnlearning's configs have 32 for TOFU
+# (eval/tofu_metrics/forget_Q_A_gibberish.yaml) and 512 for MUSE (eval/muse_metrics/forget_gibberish.yaml).
+MAX_LENGTHS = {"forget": 32, VERBMEM: 512}
 
 
 def classify(
@@ -36,7 +37,9 @@ def classify(
     same = {"examples": tables.content_digest(examples_path)}
     found = tables.rows(generations_path, "generations", same)
     texts = {row["example_id"]: row["generation"] for row in found}
-    asked = [item.example_id for item in items.of(prompted_part(items.parts)) if item.example_id in texts]
+    part = prompted_part(items.parts)
+    max_length = settings.max_length or MAX_LENGTHS[part]
+    asked = [item.example_id for item in items.of(part) if item.example_id in texts]
     values: Sequence[float] | None = None
     reason = None
     try:
@@ -46,7 +49,7 @@ def classify(
     else:
         index = class_index(model, settings.label, f"evaluation.fluency.label of {settings.classifier}")
         model.to(chosen_device(device))  # type: ignore[arg-type]
-        values = probabilities(model, tokenizer, [texts[example_id] for example_id in asked], index)
+        values = probabilities(model, tokenizer, [texts[example_id] for example_id in asked], index, max_length)
     rows = [
         {
             "run": "",
@@ -58,17 +61,17 @@ def classify(
         for i, example_id in enumerate(asked)
     ]
     facts = {key: value for key, value in tables.provenance(generations_path).items() if key in {"model", "examples"}}
-    tables.write(out, "scores", rows, facts | {"classifier": settings.key})
+    tables.write(out, "scores", rows, facts | {"classifier": settings.key, "max_length": str(max_length)})
 
 
 @torch.inference_mode()
-def probabilities(model: Any, tokenizer: Any, texts: Sequence[str], index: int) -> list[float]:
-    """The classifier's probability of class `index` for each text."""
+def probabilities(model: Any, tokenizer: Any, texts: Sequence[str], index: int, max_length: int) -> list[float]:
+    """The classifier's probability of class `index` for each text, cut at `max_length` tokens."""
     found: list[float] = []
     with progress_bar("fluency", len(texts), "row") as bar:
         for start in range(0, len(texts), BATCH_ROWS):
             batch = list(texts[start : start + BATCH_ROWS])
-            encoded = tokenizer(batch, return_tensors="pt", padding=True, truncation=True, max_length=MAX_LENGTH)
+            encoded = tokenizer(batch, return_tensors="pt", padding=True, truncation=True, max_length=max_length)
             logits = model(**encoded.to(model.device)).logits.float()
             found += logits.softmax(-1)[:, index].tolist()
             bar.update(len(batch))

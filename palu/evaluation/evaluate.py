@@ -32,6 +32,7 @@ def evaluate(
     spans_path: Path | None = None,
     reference_folder: Path | None = None,
     device: str | None = None,
+    original_scores_path: Path | None = None,
 ) -> Scored:
     """Write all tables of an evaluation, its summary.json, reasons.json and open_unlearning.json; return the scores.
 
@@ -56,4 +57,4 @@ def evaluate(
         fluency=fluency,
         reference=None if reference_folder is None else out_folder / REFERENCE_NAME,
     )
-    return score(paths, out_folder, settings, run=run, retain_scores_path=retain_scores_path)
+    return score(paths, out_folder, settings, run, retain_scores_path, original_scores_path)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from palu import tables
-from palu.evaluation.base import ItemScores, Missing, Scope, Value, row_value
+from palu.evaluation.base import NO_ORIGINAL, NO_RETAIN, ItemScores, Missing, Scope, Value, row_value
 from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.items import PARTS, SIDES, Example, Item, Items
 from palu.evaluation.settings import EvaluationSettings
@@ -95,12 +95,22 @@ class Evidence:
     reference_losses: RowValues = NOT_GIVEN["reference model"]
     fluencies: RowValues = NOT_GIVEN["classifier"]
 
-    def beside(self, retain: ItemScores | None, retain_auc: float | None) -> Evidence:
-        """The same beside a retain model, whose losses are the reference's where no other model's were given."""
+    def beside(
+        self, retain: ItemScores | None, retain_auc: float | None, original: ItemScores | None = None
+    ) -> Evidence:
+        """The same next to a retain model and the original one, as far as they were given.
+
+        The retain model's losses are the reference's where no other model's were given.
+        """
         losses = self.reference_losses
         if isinstance(losses, Missing) and retain is not None:
             losses = ScoreColumn(pair for side in SIDES for pair in retain.get(f"{side}_mia_loss", {}).items())
-        scope = replace(self.scope, retain=retain, retain_auc=retain_auc)
+        scope = replace(
+            self.scope,
+            retain=NO_RETAIN if retain is None else retain,
+            retain_auc=retain_auc,
+            original=NO_ORIGINAL if original is None else original,
+        )
         return replace(self, scope=scope, reference_losses=losses or NOT_GIVEN["reference model"])
 
     def gradient_norm(self, example_id: str) -> Value:

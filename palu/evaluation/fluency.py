@@ -1,8 +1,9 @@
 """Whether what the model writes to the forget prompts is still language.
 
 `fluency` is the probability that a classifier gives to clean text, as in OpenUnlearning: the judge is a second model,
-which may be out of reach. Three measures need none, of the generation's words (runs of letters and digits; a
-character of a script without spaces is a word by itself):
+which may be out of reach. It reads the first 32 tokens of an answer, and 512 of what continues a document (MUSE), as
+OpenUnlearning's configs do (`evaluation.fluency.max_length`). Three measures need none, of the generation's words
+(runs of letters and digits; a character of a script without spaces is a word by itself):
 
     forget_ngram_entropy      (2/3) H(2-grams) + (4/3) H(3-grams), in bits, the "generation entropy" of arXiv
                               2202.05262: low where the same words come again and again; long texts have more of it

@@ -2,17 +2,18 @@
 
 The p-value of a two-sample Kolmogorov-Smirnov test between the forget items' truth ratios of the model and those of
 the retain model; `forget_quality_statistic` is its D, the largest distance between the two distribution functions,
-and `_low` and `_high` end the interval that a bootstrap over the items gives for D.
+and `_low` and `_high` end the interval that a bootstrap over the items gives for D. All are missing where the two
+models were not asked the same items.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 from scipy.stats import ks_2samp
 
 from palu import ks
 from palu.evaluation import truth_ratio
-from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
+from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean, other_items
 
 SOURCES: tuple[ModuleType, ...] = (truth_ratio,)
 
@@ -32,11 +33,16 @@ def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
     samples = compared(items, scope)
     if isinstance(samples, Missing):
         return dict.fromkeys(NAMES, samples)
-    model, retain = (list(sample.values()) for sample in samples)
-    result = ks_2samp(model, retain)
-    found = interval(*samples)
-    ends = [found, found] if isinstance(found, Missing) else [found.low, found.high]
-    return dict(zip(NAMES, [float(result.pvalue), float(result.statistic), *ends], strict=True))
+    model, retain = samples
+    found = interval(model, retain)
+    values = [*kolmogorov_smirnov(model.values(), retain.values()), found.low, found.high]
+    return dict(zip(NAMES, values, strict=True))
+
+
+def kolmogorov_smirnov(model: Iterable[float], retain: Iterable[float]) -> tuple[float, float]:
+    """p-value and D of the two-sample test."""
+    result = ks_2samp([*model], [*retain])
+    return float(result.pvalue), float(result.statistic)
 
 
 def describe(values: Mapping[str, Value], items: ItemScores, scope: Scope) -> str | None:
@@ -59,15 +65,17 @@ Sample = Mapping[str, float]
 
 
 def compared(items: ItemScores, scope: Scope) -> tuple[Sample, Sample] | Missing:
-    """The truth ratios of the forget items, by example_id: the model's and the retain model's."""
+    """The truth ratios of the forget items, by example_id: the model's and the retain model's, of the same items."""
     if absent := scope.lacking("forget", "perturbed"):
         return absent
-    if scope.retain is None:
-        return Missing("no scores of a retain model were given")
+    if isinstance(scope.retain, Missing):
+        return scope.retain
     model, retain = sample(items, "model"), sample(scope.retain, "retain model")
     if isinstance(model, Missing):
         return model
-    return retain if isinstance(retain, Missing) else (model, retain)
+    if isinstance(retain, Missing):
+        return retain
+    return other_items(model, retain, "forget") or (model, retain)
 
 
 def sample(items: ItemScores, whose: str) -> Sample | Missing:
@@ -79,9 +87,7 @@ def sample(items: ItemScores, whose: str) -> Sample | Missing:
     return {key: value for key, value in values.items() if not isinstance(value, Missing)}
 
 
-def interval(model: Sample, retain: Sample) -> ks.Interval | Missing:
-    """Where D lies when other items of the same kind had been asked; an item is drawn with both models' values."""
-    if model.keys() != retain.keys():
-        return Missing(f"the {len(model)} forget items are not those of the retain model's {len(retain)}")
+def interval(model: Sample, retain: Sample) -> ks.Interval:
+    """The D of other items of the same kind; an item is drawn with both models' values."""
     order = sorted(model)
     return ks.bootstrap_ks([[model[key] for key in order]], [retain[key] for key in order])

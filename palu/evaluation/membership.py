@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean
+from palu.evaluation.base import NO_RETAIN, ItemScores, Missing, Scope, Value, mean, other_items
 from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import Evidence, Reading
 from palu.evaluation.items import SIDES, Item, attacked_parts
@@ -73,7 +73,7 @@ def item_metric(attack: str, side: str) -> str:
 
 def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
     areas = {f"mia_{attack}": area(items, attack, scope) for attack in ATTACKS}
-    return areas | {"privleak": privleak(areas["mia_min_k"], scope)}
+    return areas | {"privleak": privleak(areas["mia_min_k"], items, scope)}
 
 
 def area(items: ItemScores, attack: str, scope: Scope | None = None) -> Value:
@@ -99,19 +99,32 @@ def roc_area(negatives: Sequence[float], positives: Sequence[float]) -> float:
     return float(above / (count * len(negatives)))
 
 
-def privleak(found: Value, scope: Scope) -> Value:
-    """Percent by which 1 - AUC of Min-K lies above the retain model's."""
+def privleak(found: Value, items: ItemScores, scope: Scope) -> Value:
+    """Percent by which 1 - AUC of Min-K is above the retain model's."""
     if isinstance(found, Missing):
         return found
-    level: Value = Missing("no scores of a retain model were given, nor its AUC (retain_auc)")
-    if scope.retain_auc is not None:
-        level = scope.retain_auc
-    elif scope.retain is not None:
-        level = area(scope.retain, "min_k")
+    level = retain_area(items, "min_k", scope)
     if isinstance(level, Missing):
-        return Missing(f"retain model: {level.reason}") if scope.retain is not None else level
+        return level
     own, retain = 1 - found, 1 - level
     return 100 * (own - retain) / (retain + EPSILON)
+
+
+def retain_area(items: ItemScores, attack: str, scope: Scope) -> Value:
+    """The retain model's AUC of an attack on the same rows; Min-K's may be stated outright (`retain_auc`)."""
+    if attack == "min_k" and scope.retain_auc is not None:
+        return scope.retain_auc
+    if isinstance(scope.retain, Missing):
+        could_be_stated = attack == "min_k" and scope.retain == NO_RETAIN
+        return Missing(f"{NO_RETAIN.reason}, nor its AUC (retain_auc)") if could_be_stated else scope.retain
+    level = area(scope.retain, attack)
+    if isinstance(level, Missing):
+        return Missing(f"retain model: {level.reason}")
+    for side in SIDES:
+        name = item_metric(attack, side)
+        if different := other_items(items.get(name, {}), scope.retain[name], f"{side} {attack}"):
+            return different
+    return level
 
 
 def least_likely(scores: Floats) -> Value:

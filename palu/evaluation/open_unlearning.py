@@ -34,6 +34,8 @@ OVERLAPS = ("rouge1_recall", "rougeL_f1", "rougeL_recall")
 ATTACKS = ("loss", "zlib", "min_k", "min_k_plus_plus", "reference", "gradnorm")
 # Entries that are a number and nothing else
 PLAIN = ("privleak",)
+# What a file must hold to be read as a log
+LAYOUT = 'OpenUnlearning\'s TOFU_EVAL.json or MUSE_EVAL.json, {"forget_Q_A_Prob": {"value_by_index": {"0": ...}}, ...}'
 # No probability, loss or overlap is as large; what is cannot be summed.
 LARGEST = 1e100
 PLAIN_OF_QUESTIONS = ("forget_quality", "model_utility")
@@ -100,16 +102,16 @@ def read_log(path: Path, own_items: Items | None = None) -> ItemScores:
 
     own_items: the benchmark's items, which the log's then are: their example ids name the scores. None: ids are made
     of part and index.
-    Raises UserError naming the file, the entry and the index of a value that is not a number, and a log of another
-    number of items than the benchmark has.
+    Raises UserError naming the file, the entry and the index of a value that is not a number, a file that holds none
+    of the peer's entries, and a log of another number of items than the benchmark has.
     """
     log = read_json(path)
     if not isinstance(log, dict):
-        raise UserError(f"{path}: not a log in the peer's layout: expected a mapping of metrics at the top")
+        raise UserError(f"{path}: is no log: expected a mapping of metrics at the top; allowed: {LAYOUT}")
     items: dict[str, dict[str, Value]] = {}
     parts = {part for part, known in own_items.items() if known} if own_items else None
     for column in columns(parts):
-        by_index = _by_index(log, column, path)
+        by_index = cells(log, column, path)
         known = own_items.get(column.part, ()) if own_items else ()
         if known and by_index and {int(index) for index in by_index} != set(range(len(known))):
             raise UserError(
@@ -124,10 +126,13 @@ def read_log(path: Path, own_items: Items | None = None) -> ItemScores:
                 own = names[k]["example_id"] if names and k < len(names) else None
                 example_id = own or f"{column.part}/{int(index):05d}/{column.reply_kind}/{k}"
                 items.setdefault(column.metric, {})[example_id] = _number(value, place)
+    if not items:
+        raise UserError(f"{path}: is no log: it holds no score of an item; allowed: {LAYOUT}")
     return items
 
 
-def _by_index(log: Mapping[str, Any], column: Column, path: Path) -> Mapping[str, Any]:
+def cells(log: Mapping[str, Any], column: Column, path: Path) -> Mapping[str, Any]:
+    """The cells of a column's entry by index; none where the log has no such entry. Raises UserError for others."""
     place = f"{column.entry}.{column.side}" if column.side else column.entry
     content = log.get(column.entry)
     if content is None:

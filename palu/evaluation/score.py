@@ -8,11 +8,12 @@ from typing import cast
 from palu import evaluation, tables
 from palu.errors import UserError
 from palu.evaluation import METRICS, open_unlearning
-from palu.evaluation.base import ItemScores, Missing, Scope, Value, row_value
+from palu.evaluation.base import NO_ORIGINAL, NO_RETAIN, ItemScores, Missing, Scope, Value, row_value
 from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import Evidence, EvidencePaths, gather
 from palu.evaluation.family import Family
 from palu.evaluation.forget_quality import describe
+from palu.evaluation.log_items import check_answers, derived, other_answers, true_answers
 from palu.evaluation.settings import EvaluationSettings
 from palu.files import write_json
 from palu.stored import StoredRows, rows_tables, write_stream
@@ -40,10 +41,14 @@ STEMMED_IN_LOGS = "the peer's log has the ROUGE of stemmed words alone"
 
 @dataclass(frozen=True)
 class Scored:
-    """One model's scores: summary.json's values, and forget quality in a line that tells how far to believe it."""
+    """One model's scores: summary.json's values, and forget quality in a line with its interval and neighbours.
+
+    remark: what a reader should know of the files that were given.
+    """
 
     values: Mapping[str, Value]
     forget_quality: str | None
+    remark: str | None = None
 
     @property
     def summary(self) -> dict[str, float | None]:
@@ -62,18 +67,21 @@ def score(
     settings: EvaluationSettings,
     run: str = "",
     retain_scores_path: Path | None = None,
+    original_scores_path: Path | None = None,
 ) -> Scored:
     """Write scores.parquet, summary.json, reasons.json and open_unlearning.json for one model; return what they hold.
 
     run: the model's name in the scores table. retain_scores_path: the retain model's scores.parquet, or its log in
     the peer's layout (.json); its losses serve the reference attack where `paths` names no reference.
+    original_scores_path: the same of the model before unlearning, for the utility relative to it.
     Raises UserError for tables that are damaged, or of other examples or of two models.
     """
     if not settings.gradient_norms:
         paths = replace(paths, gradient_norms=None)
     evidence = gather(paths, settings)
     retain = None if retain_scores_path is None else read_items(retain_scores_path, evidence.items)
-    evidence = evidence.beside(retain, settings.retain_auc)
+    original = None if original_scores_path is None else read_items(original_scores_path, evidence.items)
+    evidence = evidence.beside(retain, settings.retain_auc, original)
     items = item_scores(evidence, settings.metrics)
     facts = tables.provenance(paths.logprobs)
     provenance = {key: value for key, value in facts.items() if key in {"model", "examples"}}
@@ -141,7 +149,10 @@ def read_items(path: Path, own_items: open_unlearning.Items | None = None) -> It
     own_items: the benchmark's items, which the log's are.
     """
     if path.suffix == ".json":
-        return open_unlearning.read_log(path, own_items)
+        log = open_unlearning.read_log(path, own_items)
+        if own_items is not None:
+            check_answers(path, own_items)
+        return log
     items: dict[str, ScoreColumn] = {}
     runs = set()
     for row in StoredRows(path, "scores").columns("run", "metric", "example_id", "value", "reason"):
@@ -153,21 +164,62 @@ def read_items(path: Path, own_items: open_unlearning.Items | None = None) -> It
 
 
 def score_log(
-    log_path: Path, out_folder: Path, retain_log_path: Path | None = None, retain_auc: float | None = None
+    log_path: Path,
+    out_folder: Path,
+    retain_log_path: Path | None = None,
+    retain_auc: float | None = None,
+    original_log_path: Path | None = None,
 ) -> Scored:
     """Re-aggregate a log in the peer's layout, without a model; writes what `score` writes.
 
-    retain_log_path: the retain model's log, or its scores.parquet. retain_auc: its Min-K AUC.
+    retain_log_path: the retain model's log, or its scores.parquet. retain_auc: its Min-K AUC. original_log_path: the
+    log, or the scores.parquet, of the model before unlearning.
     """
     items = open_unlearning.read_log(log_path)
-    retain = None if retain_log_path is None else read_items(retain_log_path)
-    scope = Scope(str(log_path), kinds=frozenset(), retain=retain, retain_auc=retain_auc, partial=True)
+    retain = NO_RETAIN if retain_log_path is None else _compared(log_path, items, retain_log_path)
+    original = NO_ORIGINAL if original_log_path is None else _compared(log_path, items, original_log_path)
+    scope = Scope(str(log_path), frozenset(), retain, retain_auc, partial=True, original=original)
+    items = {**items, **derived(items.get("loss", {}))}
     values = aggregate(items, scope, None)
     for name, value in values.items():
         if name.endswith("_corrected") and isinstance(value, Missing):
             values[name] = Missing(NOT_IN_LOGS)
         elif f"{name}_stemmed" in values and isinstance(value, Missing):
             values[name] = Missing(STEMMED_IN_LOGS)
-    scored = Scored(values, describe(values, items, scope))
+    remark = _same_log(log_path, items, retain_log_path, retain)
+    scored = Scored(values, describe(values, items, scope), remark)
     write(out_folder, items, scored, log_path.stem, {})
     return scored
+
+
+def _compared(log_path: Path, items: ItemScores, path: Path) -> ItemScores | Missing:
+    """Item scores of the model that a log is compared with, under the log's ids; Missing where they are of other
+    items, as the true answers show."""
+    found = read_items(path)
+    if path.suffix == ".json":
+        place = other_answers(true_answers(log_path), true_answers(path))
+        return found if place is None else Missing(f"{path} is of other items: {place} has another true answer")
+    # The table names the rows of the benchmark, the log their places: both are in the benchmark's order
+    return {
+        metric: dict(zip(sorted(items[metric]), values.values(), strict=True))
+        if metric in items and len(items[metric]) == len(values)
+        else values
+        for metric, values in found.items()
+    }
+
+
+def _same_log(log_path: Path, items: ItemScores, path: Path | None, others: ItemScores | Missing) -> str | None:
+    if path is None or isinstance(others, Missing):
+        return None
+
+    def numbers(found: ItemScores) -> dict[str, dict[str, Value]]:
+        shared = {metric: found[metric].items() for metric in items.keys() & others.keys()}
+        return {
+            metric: {key: value for key, value in pairs if not isinstance(value, Missing)}
+            for metric, pairs in shared.items()
+        }
+
+    own = numbers(items)
+    if own != numbers(others) or not any(own.values()):
+        return None
+    return f"{log_path} and {path} hold the same scores: the model is compared with itself"

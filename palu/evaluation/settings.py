@@ -30,11 +30,14 @@ class FluencySettings(Settings):
 
     classifier: hub id or folder of a sequence-classification model; null = none is asked.
     revision: its commit, tag or branch on the hub. label: index or name of the class whose probability is the fluency.
+    max_length: tokens of a generation that the classifier reads, special tokens included; null = as OpenUnlearning
+    does for the benchmark (`palu.evaluation.classify.MAX_LENGTHS`): 32 for answers to questions, 512 for MUSE.
     """
 
     classifier: str | None = Field(default=GIBBERISH_DETECTOR, min_length=1)
     revision: str | None = None
     label: int | str = 0
+    max_length: PositiveCount | None = None
 
     @property
     def key(self) -> str:

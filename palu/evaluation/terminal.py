@@ -4,6 +4,7 @@ from palu.evaluation.score import Scored
 
 # What comes first, in this order, under its heading; all other metrics follow by name
 SECTIONS = {
+    "The field's aggregates (1 is best)": ("memorization", "privacy", "utility", "overall"),
     "Forgetting": (
         "forget_quality",
         "forget_probability",
@@ -48,6 +49,7 @@ def summary_text(scored: Scored) -> str:
         lines += [title, *(_line(name, summary, reasons, scored.forget_quality) for name in own)] if own else []
     others = [name for name in sorted(summary) if name not in told and not name.startswith("forget_quality_")]
     lines += ["Further", *(_line(name, summary, reasons, None) for name in others)] if others else []
+    lines += [f"Remark: {scored.remark}"] if scored.remark else []
     return "\n".join(lines)
 
 

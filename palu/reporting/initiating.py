@@ -1,8 +1,8 @@
-"""Where the initiating tokens of the forget set stand: their share, and the floor that aiming at no others implies.
+"""The initiating tokens of the forget set: their share, and what a perfectly local method would leave.
 
-A method that aims at the first N tokens of every sensitive run holds all others where the original has them, so the
-probability of the whole reply and its extraction strength cannot fall to a retain model's level, however well the
-facts are forgotten. The floor says how far they can.
+Such a method moves the first N tokens of every sensitive run to the retain model's values and leaves all others at the
+original's. What it leaves of the whole reply's probability and extraction strength is a number to compare with: no term
+of a loss keeps a real method at it, and one may end below.
 """
 
 import math
@@ -18,7 +18,7 @@ from palu.reporting.collect import Arm, Study
 from palu.reporting.items import ForgetItem
 from palu.spans import run_offsets, sensitive_tokens
 
-# A floor is shown only where the same arithmetic gives the original's own summary to within this.
+# What a local method would leave is shown only where this arithmetic gives the original's own summary to within this.
 AGREEMENT = 1e-3
 
 
@@ -131,7 +131,10 @@ def localized(original: Replies, retain: Replies, first_n: int | None) -> dict[s
 
 @dataclass(frozen=True)
 class Floor:
-    """What one N means for the forget set; probability and extraction are None where they cannot be had."""
+    """The share of initiating tokens under one N, and what a perfectly local method would leave of two measures.
+
+    probability and extraction are None where they cannot be had.
+    """
 
     first_n: int | None
     shares: TokenShares
@@ -143,26 +146,26 @@ class Floor:
         return self.shares.initiating / self.shares.total
 
     def of(self, metric: str) -> float | None:
-        """The floor under a metric of the summary; None where there is none."""
+        """What a perfectly local method would leave of a metric of the summary; None where that cannot be had."""
         return {"forget_probability": self.probability, "extraction_strength": self.extraction}.get(metric)
 
 
 @dataclass(frozen=True)
 class Initiating:
-    """The tokens of the original's replies under the display tagger, and the floor of every N in the study."""
+    """The tokens of the original's replies under the display tagger, and what each N of the study would leave."""
 
     tokens: dict[str, ReplyTokens]
     floors: dict[int | None, Floor]
 
     def of(self, study: Study, arm: Arm) -> Floor | None:
-        """The floor of an arm; None where it aims at whole replies or at another tagger's spans."""
+        """What an arm's N would leave; None where it aims at whole replies or at another tagger's spans."""
         if "first_n" not in arm.first.entry.settings or arm.tagger not in (None, study.index.display_tagger):
             return None
         return self.floors.get(arm.first.entry.settings["first_n"])
 
 
 def initiating(study: Study) -> Initiating:
-    """Read the tokens and work out the floor of each N that an arm or the evaluation uses."""
+    """Read the tokens and work out what each N that an arm or the evaluation uses would leave."""
     if study.index.display_tagger is None:
         return Initiating({}, {})
     original = read_tokens(study.original.log_probs_path, study.items)

@@ -200,7 +200,7 @@ def vocabulary(arm: Arm) -> tuple[float | None, float | None]:
 
 
 def initiating_share(arm: Arm, floor: Floor | None) -> float | None:
-    """Which share of the forget set's reply tokens an arm aims at: as its run counted, or else as the floor does."""
+    """Which share of the forget set's reply tokens an arm aims at: as its run counted, or else as the original's tokens say."""
     aimed, total = arm.first.number("initiating_tokens"), arm.first.number("forget_reply_tokens")
     if aimed is not None and total:
         return aimed / total
@@ -219,13 +219,13 @@ def _vocabulary_cell(arm: Arm, notes: Notes) -> Cell:
 
 
 def _with_floor(cell: Cell, floor: Floor | None, metric: str) -> Cell:
-    """The cell with the floor that N implies beside it, where the metric has one."""
+    """The cell with what a perfectly local method would leave of the metric, where that is known."""
     value = (
         {"forget_probability": floor.probability, "extraction_strength": floor.extraction}.get(metric)
         if floor
         else None
     )
-    return replace(cell, detail=f"{cell.detail}\nfloor {value:.3f}".strip()) if value is not None else cell
+    return replace(cell, detail=f"{cell.detail}\nperfectly local {value:.3f}".strip()) if value is not None else cell
 
 
 def _first_n_cell(arm: Arm, floor: Floor | None) -> Cell:

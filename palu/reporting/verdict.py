@@ -107,14 +107,14 @@ def judged(study: Study, arm: Arm, part: str) -> Judged:
 
 
 def judge(study: Study, arm: Arm, floor: Floor | None) -> Verdict:
-    """The verdict on the reported rows. floor: what the arm's N implies, where that is known."""
+    """The verdict on the reported rows. floor: what its N would leave, where that is known."""
     found = judged(study, arm, FORGET)
     headline = _headline(found, "retain model's" if study.retain else "stated")
     return Verdict(arm, found.levels, found.utility, headline, _whole_reply(study, arm, floor))
 
 
 def _whole_reply(study: Study, arm: Arm, floor: Floor | None) -> str:
-    """The measures of the whole reply, with the floor under which a localized method is not meant to go."""
+    """The measures of the whole reply, with what a perfectly local method would leave of them."""
     told = []
     targets = {measure.metric for measure in study.axes.measures}
     for metric, title in WHOLE_REPLY.items():
@@ -124,7 +124,7 @@ def _whole_reply(study: Study, arm: Arm, floor: Floor | None) -> str:
         retain = study.retain.measured(metric).value if study.retain else None
         limit = floor.of(metric) if floor else None
         beside = [f"retain model {retain:.3f}"] if retain is not None else []
-        beside += [f"floor {limit:.3f}"] if limit is not None else []
+        beside += [f"a perfectly local method {limit:.3f}"] if limit is not None else []
         told.append(f"{title} {sum(values) / len(values):.3f}" + (f" ({', '.join(beside)})" if beside else ""))
     return "; ".join(told)
 

@@ -1,4 +1,4 @@
-"""The state of a run that was interrupted, so that the same command goes on where it stopped, bit for bit.
+"""The state of a run that was interrupted, so that the same command goes on where it stopped: on a CPU bit for bit.
 
 Layout of a checkpoint folder, which lies outside a run's declared outputs:
 

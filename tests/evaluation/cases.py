@@ -5,7 +5,7 @@ from typing import get_args
 
 import numpy as np
 
-from palu.evaluation.base import Scope
+from palu.evaluation.base import NO_RETAIN, Scope
 from palu.evaluation.evidence import Evidence, Reading
 from palu.evaluation.items import Items
 from palu.evaluation.settings import PartName
@@ -41,7 +41,7 @@ def reading(probabilities, hits=None, end_count=1, characters=None):
     )
 
 
-def evidence(rows, readings=None, generations=None, spans=None, first_n=3, retain=None, continuation_tokens=128):
+def evidence(rows, readings=None, generations=None, spans=None, first_n=3, retain=NO_RETAIN, continuation_tokens=128):
     """Evidence over `rows`; readings and generations by example_id."""
     kinds = frozenset((example["part"], example["reply_kind"]) for example in rows)
     return Evidence(

@@ -119,13 +119,22 @@ def test_every_attack_has_its_area_and_privleak_compares_that_of_min_k():
 
 
 def test_privleak_reads_the_retain_models_items():
-    retain = {"forget_mia_min_k": {"a": 1.0, "b": 2.0}, "holdout_mia_min_k": {"c": 2.0, "d": 0.0}}
+    retain = {"forget_mia_min_k": {0: 1.0, 1: 2.0}, "holdout_mia_min_k": {0: 2.0, 1: 0.0}}
     assert areas([1.0, 2.0], [2.0, 0.0], retain=retain)["privleak"] == 0
     found = areas([1.0, 2.0], [2.0, 0.0], retain={"forget_mia_min_k": {"a": 1.0}})["privleak"]
     assert found == Missing("retain model: no item has a value of holdout min_k score")
     assert areas([1.0], [2.0])["privleak"] == Missing(
         "no scores of a retain model were given, nor its AUC (retain_auc)"
     )
+
+
+def test_privleak_is_not_taken_against_other_rows():
+    other = {"forget_mia_min_k": {0: 1.0, 1: 2.0}, "holdout_mia_min_k": {0: 2.0, 1: 0.0, 2: 0.0}}
+    assert areas([1.0, 2.0], [2.0, 0.0], retain=other)["privleak"] == Missing(
+        "the 2 holdout min_k items are not those of the retain model's 3"
+    )
+    # an AUC that is stated outright is taken at its word
+    assert areas([1.0, 2.0], [2.0, 0.0], retain=other, retain_auc=0.375)["privleak"] == 0
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf, Missing("why")])

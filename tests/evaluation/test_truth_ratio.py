@@ -69,3 +69,19 @@ def test_a_part_without_wrong_replies_has_no_truth_ratio():
     assert summary["retain_truth_ratio"] == Missing(
         "benchmark made-up has no perturbed replies in part retain", absent=True
     )
+
+
+def test_the_share_of_the_truth_sets_the_paraphrase_against_the_geometric_mean_of_the_lies():
+    # .6 / (.6 + sqrt(.1 * .4)) = .6 / .8
+    made = case("forget", 0.9, [0.1, 0.4], paraphrase=0.6)
+    items = truth_ratio.items(made)
+    assert items["forget_truth_ratio_prob_mean"] == {"forget/0/original/0": pytest.approx(0.75)}
+    assert truth_ratio.summary(items, made.scope)["forget_truth_ratio_prob_mean"] == pytest.approx(0.75)
+
+
+def test_the_share_of_the_truth_is_a_mean_over_items_and_guarded_against_zero():
+    scope = case("forget", 0.9, [0.1], paraphrase=0.5).scope
+    found = truth_ratio.summary({"forget_truth_ratio_prob_mean": {"a": 0.25, "b": 0.75}}, scope)
+    assert found["forget_truth_ratio_prob_mean"] == 0.5
+    # both probabilities are the guard's size
+    assert truth_ratio.truth_share(10 * math.log(10), [10 * math.log(10)]) == pytest.approx(1 / 3)

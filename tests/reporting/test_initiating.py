@@ -58,7 +58,7 @@ def test_other_replies_or_other_tokens_give_no_localized_model():
     assert localized({}, {}, 1) is None
 
 
-def test_the_floor_lies_between_the_retain_model_and_the_original(small_index):
+def test_what_a_perfectly_local_method_would_leave_is_between_the_retain_model_and_the_original(small_index):
     study = collect(small_index)
     floor = initiating(study).floors[2]
     for metric in ("forget_probability", "extraction_strength"):
@@ -70,14 +70,14 @@ def test_the_floor_lies_between_the_retain_model_and_the_original(small_index):
     assert initiating(study).of(study, study.arms[1]) is None
 
 
-def test_a_floor_that_does_not_reproduce_the_summary_is_not_shown(small_index, edit_summary):
+def test_what_does_not_reproduce_the_summary_is_not_shown(small_index, edit_summary):
     edit_summary(small_index["original"]["evaluation"], {"forget_probability": 0.5})
     floor = initiating(collect(small_index)).floors[2]
     assert floor.probability is None
     assert floor.extraction is not None
 
 
-def test_without_log_probabilities_or_tagger_there_is_no_floor(small_index):
+def test_without_log_probabilities_or_tagger_there_is_nothing_to_show(small_index):
     Path(small_index["original"]["evaluation"], "logprobs.parquet").unlink()
     assert initiating(collect(small_index)).floors == {}
     small_index["display_tagger"] = None

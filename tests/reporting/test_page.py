@@ -153,7 +153,7 @@ def test_without_spans_and_run_records_nothing_is_made_up(small_index):
     text = text_of(small_index)
     assert "of their reply tokens are initiating" not in text
     assert "the run did not write the vocabulary's size" in text
-    assert "floor" not in text
+    assert "perfectly local" not in text
 
 
 def test_metrics_that_a_run_lacks_are_dashes_with_a_reason(small_index):

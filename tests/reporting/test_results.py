@@ -105,12 +105,12 @@ def test_the_runs_own_count_of_initiating_tokens_comes_first(small_index):
     assert (cell.text, notes.texts[cell.note - 1]) == ("200 / ?", "the run did not write the vocabulary's size")
 
 
-def test_the_floor_stands_beside_whole_reply_measures_of_localized_methods(small_index):
+def test_whole_reply_measures_of_localized_methods_show_what_a_perfectly_local_one_would_leave(small_index):
     table, _ = main_table(small_index)
     for title in ("Forget probability, whole reply", "Extraction strength"):
         cells = column(table, title)
-        assert "floor" in cells["palu"].detail
-        assert "floor" not in cells["npo"].detail
+        assert "perfectly local" in cells["palu"].detail
+        assert "perfectly local" not in cells["npo"].detail
 
 
 def test_best_is_nearest_to_the_retain_model_on_either_side(small_index, edit_summary):

@@ -76,10 +76,10 @@ def test_without_a_retain_model_levels_cannot_be_judged(small_index):
     assert verdict.checks[1].sentence.endswith("cannot be judged: the study has no retain model")
 
 
-def test_the_whole_reply_is_told_with_its_floor(judged):
+def test_the_whole_reply_is_shown_with_what_a_perfectly_local_method_would_leave(judged):
     verdict = judged({}, {})
     assert verdict.aside.startswith("probability 0.6")
-    assert verdict.aside.count("floor") == 2
+    assert verdict.aside.count("a perfectly local method ") == 2
 
 
 def test_the_overview_names_who_meets_all_or_who_comes_nearest(judged, small_index):

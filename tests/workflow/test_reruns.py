@@ -139,3 +139,13 @@ def test_a_study_without_kept_epochs_runs(project, study):
     done = project.snakemake(study)
     assert done.returncode == 0, done.stderr
     assert "Report: results/small/report.html" in done.stdout
+
+
+def test_a_run_is_scored_next_to_the_original_and_the_retain_model(finished):
+    (run,) = (finished.folder / "results").rglob("npo/*/seed0/evaluation-*/reasons.json")
+    (original,) = (finished.folder / "results").rglob("original/evaluation-*/reasons.json")
+    lacks = {path: json.loads(path.read_text())["utility"] for path in (run, original)}
+    # the study asks no classifier, whose fluency is the other half of utility
+    assert lacks[run].startswith("fluency: no classifier was asked")
+    assert lacks[original] == "no scores of the original model were given"
+    assert json.loads(run.with_name("summary.json").read_text())["privacy"] is not None

@@ -60,6 +60,7 @@ rule score_model:
         spans=EVALUATION_TAGS,
         fluency=fluency_table,
         retain=retain_scores,
+        original=original_scores,
         reference=reference_logprobs,
     output:
         scores="results/{folder}/evaluation-{evaluation}/scores.parquet",
@@ -75,6 +76,7 @@ rule score_model:
         spans=lambda wildcards, input: optional("--spans", input.spans),
         fluency=lambda wildcards, input: optional("--fluency", input.fluency),
         retain=lambda wildcards, input: optional("--retain-scores", input.retain),
+        original=lambda wildcards, input: optional("--original-scores", input.original),
         reference=lambda wildcards, input: optional(
             "--reference-logprobs", input.reference
         ),
@@ -83,4 +85,5 @@ rule score_model:
         "Score {wildcards.folder}"
     shell:
         "python -m palu score --examples {input.examples} --evaluation $(dirname {output.scores}) --run {wildcards.folder:q}"
-        " --settings {params.settings:q} {params.spans} {params.fluency} {params.retain} {params.reference} > {log} 2>&1"
+        " --settings {params.settings:q} {params.spans} {params.fluency} {params.retain} {params.original}"
+        " {params.reference} > {log} 2>&1"

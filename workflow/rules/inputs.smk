@@ -156,6 +156,14 @@ def retain_scores(wildcards):
     return f"{MODEL}/retain/{EVALUATION}/scores.parquet" if is_compared else []
 
 
+def original_scores(wildcards):
+    """The original model's scores, which the utility of a run is relative to; none for original and retain model,
+    whose scores they are made from."""
+    folder = f"results/{wildcards.folder}"
+    is_given = folder in (f"{MODEL}/original", f"{MODEL}/retain")
+    return [] if is_given else f"{MODEL}/original/{EVALUATION}/scores.parquet"
+
+
 def reference_logprobs(wildcards):
     """The other model of the reference attack: the retain model, and for that model the original; none without it."""
     if "retain" not in study.checkpoints:
