@@ -1,8 +1,8 @@
 """The initiating tokens of the forget set: their share, and what a perfectly local method would leave.
 
-Such a method moves the first N tokens of every sensitive run to the retain model's values and leaves all others at the
-original's. What it leaves of the whole reply's probability and extraction strength is a number to compare with: no term
-of a loss keeps a real method at it, and one may end below.
+Such a method moves the first N tokens of every sensitive run to the retain model's values and leaves all others at
+the original's. What it leaves of the whole reply's probability and extraction strength is a number to compare with: no
+term of a loss keeps a real method there, and one may end below.
 """
 
 import math

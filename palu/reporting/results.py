@@ -200,7 +200,7 @@ def vocabulary(arm: Arm) -> tuple[float | None, float | None]:
 
 
 def initiating_share(arm: Arm, floor: Floor | None) -> float | None:
-    """Which share of the forget set's reply tokens an arm aims at: as its run counted, or else as the original's tokens say."""
+    """Which share of the forget set's reply tokens an arm aims at: as its run counted, or the original's tokens."""
     aimed, total = arm.first.number("initiating_tokens"), arm.first.number("forget_reply_tokens")
     if aimed is not None and total:
         return aimed / total
