@@ -38,7 +38,7 @@ DROP_SHARE = 0.125
 @dataclass(frozen=True)
 class Generation:
     """text: without white space around it, as in the peer's logs; with it, where the template is `raw`: there an empty
-    line may end the answer. token_count: the end token left out."""
+    line may end the answer. token_count: the end left out."""
 
     text: str
     token_count: int
@@ -77,8 +77,8 @@ def generate(
         _prompt_tokens(prompt, row, tokenizer, max_length) for prompt, row in zip(rendered, examples, strict=True)
     ]
     # a chat template's own end may be neither the tokenizer's nor the model's
-    own_end = end_tokens(template, tokenizer)[-1:]
-    stop_ids = torch.tensor(sorted({*stop_tokens(model, tokenizer), *own_end}), device=model.device)
+    *before_stop, stop = end_tokens(template, tokenizer) or [tokenizer.eos_token_id]
+    stop_ids = torch.tensor(sorted({*stop_tokens(model, tokenizer), stop}), device=model.device)
     replies: list[list[int]] = [[] for _ in prompts]
     room = cache_rows(model)
     if len(prompts) > 1 and (fault := left_padding_fault(model)):
@@ -87,7 +87,8 @@ def generate(
     for batch in batches([len(prompt) for prompt in prompts], max_new_tokens, room):
         found = greedy(model, [prompts[i] for i in batch], stop_ids, max_new_tokens, advance)
         for i, reply in zip(batch, found, strict=True):
-            replies[i] = reply
+            is_ended = before_stop and reply[-len(before_stop) :] == before_stop
+            replies[i] = reply[: -len(before_stop)] if is_ended else reply
     texts = tokenizer.batch_decode(replies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return [
         Generation(text if is_raw else text.strip(), len(reply)) for text, reply in zip(texts, replies, strict=True)

@@ -83,7 +83,7 @@ def end_tokens(settings: TemplateSettings, tokenizer: PreTrainedTokenizerFast) -
     messages = [*_messages("Who?", settings.system_prompt), {"role": "assistant", "content": _REPLY}]
     before, after = _around_reply(messages, tokenizer, settings.date)
     end = _up_to_special(after, tokenizer)
-    if before.endswith(after):
+    if end and before.endswith(after):
         # the header of a next reply, which some templates always write: when a user goes on, it is another one
         _, goes_on = _around_reply([*messages, {"role": "user", "content": "When?"}], tokenizer, settings.date)
         end = end if _up_to_special(goes_on, tokenizer) == end else []

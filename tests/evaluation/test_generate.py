@@ -127,11 +127,15 @@ def test_a_reply_stops_at_the_end_of_its_chat_template(model, model_path, exampl
 
     def spy(_model, prompts, stop_ids, *_rest):
         stops.append(stop_ids.tolist())
-        return [[] for _ in prompts]
+        return [tokenizer("Oslo\n", add_special_tokens=False)["input_ids"] for _ in prompts]
 
     monkeypatch.setattr(generation, "greedy", spy)
+    counts = []
     for name in ("chat", "llama2-chat"):
-        generate(model, tokenizer, examples[:1], TemplateSettings(template=name), 200, 8)
+        (found,) = generate(model, tokenizer, examples[:1], TemplateSettings(template=name), 200, 8)
+        assert found.text == "Oslo"
+        counts.append(found.token_count)
+    assert counts[0] == counts[1] - 1, "the line end is the end of the chat template's reply"
     assert stops == [[2, tokenizer.convert_tokens_to_ids("<|end|>")], [2]]
 
 

@@ -68,6 +68,7 @@ def test_any_text_is_encoded_with_a_role_for_each_token_or_refused(prompt, reply
     assert reply.strip()
     for row in rows:
         assert len(row) <= max_length
+        assert row.end_count == 0 or (prompt and template.template != "raw")
         check_row(row, reply, spans, is_whole=len(rows) == 1)
 
 
