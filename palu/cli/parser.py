@@ -145,12 +145,13 @@ def _add_training(command: Command) -> None:
         ],
     )
     one.add_argument("--method", required=True, help=METHOD_HELP)
-    one.add_argument("--training", metavar="YAML", help="optimiser and schedule; --set takes these too")
+    one.add_argument("--training", metavar="YAML", help="optimiser, schedule, adapter (lora); --set takes these too")
     one.add_argument("--model-settings", metavar="YAML", help="template and length limit: a study's section `model`")
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--keep-epochs", default="", help="epochs whose model is kept, with commas")
     one.add_argument("--machine", metavar="YAML", help=MACHINE_HELP)
-    command(stages.merge, "write the full checkpoint of an adapter (LoRA)", "model", "out")
+    one = command(stages.merge, "write the full checkpoint of an adapter (LoRA), of palu or of peft", "model", "out")
+    one.add_argument("--base", metavar="MODEL", help="what an adapter of peft is of (default: what it names itself)")
     one = command(stages.loss, "print one step's loss and gradient norms as JSON", "policy", "reference", "batch")
     one.add_argument("--method", required=True, help=METHOD_HELP)
 

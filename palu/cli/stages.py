@@ -171,7 +171,7 @@ def unlearn(options: argparse.Namespace) -> None:
 def merge(options: argparse.Namespace) -> None:
     from palu import models
 
-    models.merge_adapter(options.model, options.out)
+    models.merge_adapter(options.model, options.out, options.base)
 
 
 def loss(options: argparse.Namespace) -> None:

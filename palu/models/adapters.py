@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -70,7 +71,7 @@ def check_of_palu(folder: Path) -> None:
     """Raise UserError, with the command that helps, for an adapter that peft wrote elsewhere."""
     if is_foreign(folder):
         raise UserError(
-            f"{folder}: an adapter without {BASE}, as peft writes it: merge it first, by "
+            f"{folder}: an adapter of peft, without {BASE}: merge it first, by "
             f"`palu merge --model {folder} --out FULL`; allowed: the full model FULL"
         )
 
@@ -82,7 +83,7 @@ def foreign_base(folder: Path) -> tuple[str, str | None]:
         case {"base_model_name_or_path": str(checkpoint)} if checkpoint:
             revision = facts.get("revision")
             return checkpoint, revision if isinstance(revision, str) else None
-    raise UserError(f"{folder / CONFIG}: base_model_name_or_path: names no base; allowed: a model folder or a hub id")
+    raise UserError(f"{folder / CONFIG}: base_model_name_or_path: names no base; allowed: --base MODEL")
 
 
 def add_adapter(model: PreTrainedModel, settings: LoraSettings, base: AdapterBase, seed: int) -> None:
@@ -201,7 +202,10 @@ def _wrapped(model: PreTrainedModel, folder: Path) -> Any:
         raise UserError(f"{folder / CONFIG}: r: {config.r}; allowed: that of the weights, {sorted(ranks)}")
     try:
         bare = model.device.type == "meta"
-        wrapped = PeftModel(model, config, low_cpu_mem_usage=bare)
+        with warnings.catch_warnings():
+            # peft asks the model for an attribute that has another name by now
+            warnings.simplefilter("ignore", FutureWarning)
+            wrapped = PeftModel(model, config, low_cpu_mem_usage=bare)
         report: Any = set_peft_model_state_dict(wrapped, weights, low_cpu_mem_usage=bare)
     except (ValueError, RuntimeError, TypeError) as error:
         raise UserError(f"{folder}: the adapter does not fit its base: {' '.join(str(error).split())}") from error

@@ -40,9 +40,11 @@ class Architecture(Settings):
 class LoraSettings(Settings):
     """A low-rank adapter: a linear layer with weight W (out, in) computes W x + (alpha / rank) B (A x).
 
-    A (rank, in) and B (out, rank) are trained in float32, W is not trained; B starts at zero. targets: the layers by
-    the last part of their name, such as q_proj, or `all-linear`: every linear layer but the head, which losses read
-    as a plain weight. Its dropout is 0, as every dropout is while unlearning.
+    A (rank, in) and B (out, rank) are trained in float32, W is not trained; B starts at zero. Its dropout is 0, as
+    every dropout is while unlearning. targets: the layers by the last part of their name, such as q_proj, or
+    `all-linear`: every linear layer that an adapter can change, without the head, which losses read as a plain weight,
+    and without the experts of a mixture, which are adapted where they are named, such as gate_up_proj (see
+    `palu.models.targets`).
     Source: Hu et al. 2021 (2106.09685), section 4.1.
     """
 

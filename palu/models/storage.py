@@ -237,20 +237,21 @@ def save_model(
             (temporary / CARD).write_text(card(fingerprint(temporary)), encoding="utf-8")
 
 
-def merge_adapter(folder: Path, out: Path) -> None:
+def merge_adapter(folder: Path, out: Path, base: str | None = None) -> None:
     """Write the full checkpoint of an adapter's folder, in the dtype of its base; the adapter's card goes with it.
 
-    One that peft wrote elsewhere is merged into the base that its adapter_config.json names, as that is now.
-    Raises UserError for a folder that holds no adapter, and where `load_model` does.
+    One that peft wrote elsewhere is merged into `base`, or into what its adapter_config.json names, as that is now.
+    Raises UserError for a folder that holds no adapter, a base for an adapter of palu, and where `load_model` does.
     """
     if is_foreign(folder):
         check_folder(folder)
-        base = model_folder(*foreign_base(folder))
-        model = merge_into(load_model(base, _stored_dtype(base)), folder)
-        tokenizer = load_tokenizer(folder if (folder / "tokenizer.json").is_file() else base)
-        save_model(model, tokenizer, out)
+        source = model_folder(base) if base else model_folder(*foreign_base(folder))
+        model = merge_into(load_model(source, _stored_dtype(source)), folder)
+        save_model(model, load_tokenizer(folder if (folder / "tokenizer.json").is_file() else source), out)
         return
     weight_files(folder)
+    if base is not None:
+        raise UserError(f"--base: {folder} is no adapter of peft; allowed: none, an adapter of palu knows its base")
     if not is_adapter(folder):
         raise UserError(f"{folder}: a full model, not an adapter: there is nothing to merge")
     model = load_model(folder, _stored_dtype(folder))

@@ -238,7 +238,7 @@ def test_a_base_that_changed_is_one_line(base: Path, tmp_path: Path) -> None:
     [
         (
             lambda folder: (folder / "adapter_base.json").unlink(),
-            "an adapter without .* merge it first, by",
+            "an adapter of peft, without .* merge it first, by",
         ),
         (lambda folder: write_json(folder / "adapter_base.json", {"path": "x"}), "damaged; allowed: the keys check"),
         (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"x"), "damaged weights"),
@@ -294,7 +294,8 @@ def by_peft(base: Path, folder: Path, **config: Any) -> Any:
 def test_the_command_that_an_adapter_of_peft_is_refused_with_makes_its_full_model(
     base: Path, tmp_path: Path, config: dict[str, Any]
 ) -> None:
-    model, folder = by_peft(base, tmp_path / "adapter", **config), tmp_path / "adapter"
+    folder = tmp_path / "adapter"
+    model = by_peft(base, folder, **config)
     for read in (models.load_model, models.load_tokenizer, models.fingerprint, models.head_weight):
         with pytest.raises(UserError, match=f"merge it first, by `palu merge --model {folder} --out FULL`"):
             read(folder)
@@ -303,10 +304,19 @@ def test_the_command_that_an_adapter_of_peft_is_refused_with_makes_its_full_mode
     assert models.load_tokenizer(tmp_path / "full").get_vocab() == models.load_tokenizer(base).get_vocab()
 
 
+def test_an_adapter_of_peft_that_names_no_base_is_merged_into_the_given_one(base: Path, tmp_path: Path) -> None:
+    model = by_peft(base, tmp_path / "adapter")
+    change(tmp_path / "adapter", base_model_name_or_path=None)
+    models.merge_adapter(tmp_path / "adapter", tmp_path / "full", str(base))
+    torch.testing.assert_close(logits(models.load_model(tmp_path / "full")), logits(model), rtol=1e-5, atol=1e-5)
+    with pytest.raises(UserError, match=r"--base: .*own is no adapter of peft"):
+        models.merge_adapter(saved(base, tmp_path / "own"), tmp_path / "other", str(base))
+
+
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"base_model_name_or_path": None}, "base_model_name_or_path: names no base"),
+        ({"base_model_name_or_path": None}, "base_model_name_or_path: names no base; allowed: --base MODEL"),
         ({"base_model_name_or_path": "./gone"}, "gone"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save: .'lm_head'.; allowed"),
         ({"target_modules": ".*_proj"}, "target_modules and target_parameters as lists of names"),
