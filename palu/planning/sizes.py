@@ -29,7 +29,8 @@ def run_memory(run: Run, model: ModelFacts, study: Study) -> dict[str, float]:
         weights     P b                                   b = 2 for bfloat16 without mixed precision, else 4
         trained     an adapter's T b'                     b' = 4 there
         gradients   T b'
-        moments     2 T b'; of paged_adamw 8 T, which a full GPU pages out; of 8 bits: 2.03 T, and 8 bytes for each number of a trained embedding
+        moments     2 T b'; paged_adamw: 8 T, which a full GPU pages out; of 8 bits: 2.03 T, and 8 bytes for each
+                    number of a trained embedding
         head        V D (4 + b) for its gradient, and V D b for its frozen copy, where the head is trained
         logits      3 blocks of max(192, 2^23 / V) x V numbers of 4 bytes
         activations see `activations`
