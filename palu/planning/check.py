@@ -166,7 +166,8 @@ def _estimate(study: Study, model: ModelFacts, rows: data.Rows | None, here: Roo
 
 def disk_parts(study: Study, model: ModelFacts, rows: data.Rows | None) -> dict[str, float]:
     """What -> bytes that the study's files take, done or not: models that are trained here, the kept epochs among
-    them (of one run where they do not stay), one run's checkpoints, and what is cached of the reference. Tables of text size are left out."""
+    them (of one run where they do not stay), one run's checkpoints, and what is cached of the reference. Tables of
+    text size are left out."""
     epochs = len(study.trajectory_epochs)
     trained = sum(source is None for source in study.checkpoints.values())
     written = [sizes.model_bytes(run, model, study) for run in study.runs]

@@ -50,6 +50,11 @@ LLAMA_8B = Architecture(
             {"weights": 16.1, "gradients": 16.1, "moments": 19.4, "casts": 0, "head": 4.2, "logits": 1.6, "activations": 28.1},
         ),
         (
+            {"optimizer": "paged_adamw"},
+            True,
+            {"weights": 16.1, "gradients": 16.1, "moments": 64.2, "head": 4.2, "logits": 0.3, "activations": 2.0},
+        ),
+        (
             {"lora": {"rank": 16}},
             True,
             {"weights": 16.2, "gradients": 0.17, "moments": 0.34, "casts": 0, "head": 0, "logits": 1.6, "activations": 2.3},
