@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from palu.errors import UserError
+from palu.errors import UserError, first_line
 from palu.files import canonical_json, file_digest, read_json, text_digest, write_json
 from palu.models.settings import LoraSettings
 from palu.models.targets import chosen_targets
@@ -109,7 +109,10 @@ def add_adapter(model: PreTrainedModel, settings: LoraSettings, base: AdapterBas
     adapted: Any = model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        adapted.add_adapter(config)
+        try:
+            adapted.add_adapter(config)
+        except ValueError as error:
+            raise UserError(f"lora: a model of type {model.config.model_type!r}: {first_line(error)}") from error
     adapted.eval()
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -125,11 +128,14 @@ def _check_readable(model: PreTrainedModel, base: AdapterBase) -> None:
     Names, shapes and scales are compared: what peft makes of an architecture differs from version to version.
     """
     import torch
+    from transformers import AutoModelForCausalLM
 
+    with torch.device("meta"):
+        bare = AutoModelForCausalLM.from_config(copy.deepcopy(model.config), dtype=model.dtype)
     with tempfile.TemporaryDirectory(prefix="palu-adapter-") as scratch:
         save_adapter(model, base, Path(scratch))
-        with torch.device("meta"):
-            bare = type(model)(copy.deepcopy(model.config))
+        # which the library turns into text when it writes
+        model.config.dtype = bare.config.dtype
         place = f"lora: a model of type {model.config.model_type!r}"
         try:
             read = _facts(_wrapped(bare, Path(scratch)).base_model.model)

@@ -51,8 +51,8 @@ def _layers(body: nn.Module) -> tuple[set[str], set[str]]:
 
     linear = {_last(name) for name, part in body.named_modules() if isinstance(part, nn.Linear)}
     stacks = {_last(name) for name, parameter in body.named_parameters() if parameter.dim() == 3}
-    # `weight` is a convolution's
-    return linear, stacks - {"weight"}
+    # a layer that has a number for a name cannot be named; `weight` is a convolution's
+    return {name for name in linear if not name.isdigit()}, stacks - {"weight"}
 
 
 def _last(name: str) -> str:
