@@ -48,7 +48,9 @@ def local_folders(study: Study) -> list[Path]:
     return list(dict.fromkeys(folder for folder in folders if folder.is_dir()))
 
 
-def check_checkpoint(folder: Path, settings: ModelSettings, samples: Sequence[tuple[Mapping[str, Any], Spans]]) -> None:
+def check_checkpoint(
+    folder: Path, settings: ModelSettings, samples: Sequence[tuple[Mapping[str, Any], Spans]]
+) -> None:
     """Every check of a model, in the order of the stages: files, tokenizer, structure, head, and rows as its tokens.
 
     Raises UserError as the stages do.

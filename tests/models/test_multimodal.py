@@ -50,10 +50,14 @@ def test_a_saved_text_model_is_an_ordinary_checkpoint(folder, tmp_path):
 
 def test_a_text_model_without_a_class_of_its_own_is_refused_in_one_line(tmp_path):
     folder = hard_models.write("llama", tmp_path / "m")
-    config = transformers.Qwen2_5_VLConfig(text_config=hard_models.SIZES, vision_config={"depth": 1, "hidden_size": 16})
+    config = transformers.Qwen2_5_VLConfig(
+        text_config=hard_models.SIZES, vision_config={"depth": 1, "hidden_size": 16}
+    )
     facts = config.to_dict()
     facts["text_config"].pop("max_window_layers", None)
     (folder / "config.json").write_text(json.dumps(facts, default=str))
     for load in (models.load_model, models.check_model, models.head_weight):
-        with pytest.raises(UserError, match="'qwen2_5_vl' is a multimodal model, and transformers has no language mod"):
+        with pytest.raises(
+            UserError, match="'qwen2_5_vl' is a multimodal model, and transformers has no language mod"
+        ):
             load(folder)
