@@ -1,8 +1,8 @@
 """What a model takes: token ids that its embedding has a row for, and sequences as long as its positions.
 
-A tokenizer may have more tokens than its model, and a study may ask for longer sequences. On a CPU the model would end
-with an index error, on a GPU with a failed kernel. `load_tokenizer` keeps these two numbers with the tokenizer, so that
-whatever makes tokens can compare.
+A tokenizer may have more tokens than its model, and a study may ask for longer sequences. On a CPU the model would
+end with an index error, on a GPU with a failed kernel. `load_tokenizer` keeps both limits with the tokenizer, and
+whatever makes tokens compares.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def check_tokens(tokenizer: Any, token_ids: Sequence[int] | npt.NDArray[np.integ
         return
     largest = int(np.max(token_ids))
     if largest >= capacity.vocabulary:
+        token = tokenizer.convert_ids_to_tokens(largest)
         raise UserError(
-            f"{place}: the token {tokenizer.convert_ids_to_tokens(largest)!r} has the id {largest}; allowed: ids below "
-            f"vocab_size {capacity.vocabulary}, the rows of the embedding of {capacity.place}"
+            f"{place}: the token {token!r} has the id {largest}; allowed: ids below vocab_size {capacity.vocabulary}, "
+            f"the rows of the embedding of {capacity.place}"
         )

@@ -109,7 +109,7 @@ def _of_text(config: PreTrainedConfig, path: Path, stored: Iterable[str]) -> Pre
     if type(text) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UserError(
             f"{path}: model_type: {config.model_type!r} is a multimodal model, and transformers has no language model "
-            f"for its text part {text.model_type!r} alone; allowed: a text model, or one whose text part is such a model"
+            f"for its text part {text.model_type!r} alone; allowed: a text model, or one with such a text part"
         )
     # the two configurations may disagree on this, and the file has the last word
     text.tie_word_embeddings = not any(name.endswith("lm_head.weight") for name in stored)

@@ -42,15 +42,12 @@ def test_a_token_of_a_row_beyond_the_embedding_is_refused_by_the_rows_name(folde
     ids = models.load_tokenizer(folder)("Where does Ann live?In Oslo.")["input_ids"]
     shrink(folder, int(np.max(ids)))
     tokenizer = models.load_tokenizer(folder)
+    asked = ROW | {"prompt": ROW["prompt"] + ROW["reply"]}
     for ask in (
         lambda: encode([ROW], tokenizer, PLAIN, 64),
-        lambda: generate(
-            hard_models.model("llama"), tokenizer, [ROW | {"prompt": ROW["prompt"] + ROW["reply"]}], PLAIN, 64, 4
-        ),
+        lambda: generate(hard_models.model("llama"), tokenizer, [asked], PLAIN, 64, 4),
     ):
-        with pytest.raises(
-            UserError, match=r"example 'a': the token '.*' has the id \d+; allowed: ids below vocab_size"
-        ):
+        with pytest.raises(UserError, match=r"example 'a': the token '.*' has the id \d+; allowed: ids below vocab"):
             ask()
 
 
@@ -79,5 +76,5 @@ def test_a_length_beyond_the_positions_is_refused_before_anything_is_encoded(fol
 
 def test_the_limits_of_a_multimodal_model_are_those_of_its_text_model(tmp_path):
     tokenizer = models.load_tokenizer(hard_models.write("multimodal_gemma3", tmp_path / "m"))
-    with pytest.raises(UserError, match="model.max_length: 129 is more than the positions"):
+    with pytest.raises(UserError, match=r"model\.max_length: 129 is more than the positions"):
         encode([ROW], tokenizer, PLAIN, 129)

@@ -67,7 +67,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("complaint", FAULTS)
 @pytest.mark.parametrize("role", ["checkpoint", "retain_checkpoint", "base_checkpoint"])
-def test_check_ends_with_the_line_of_the_stage(own, checkpoint, tmp_path, complaint, role):
+def test_check_ends_with_the_line_of_the_stage(own, tmp_path, complaint, role):
     folder = hard_models.write("llama", tmp_path / "faulty")
     FAULTS[complaint](folder)
     model = {"max_length": 64, "template": "chat" if "chat" in complaint else "plain", role: str(folder)}
@@ -124,7 +124,7 @@ def test_what_a_model_from_nothing_cannot_have_is_said(own, changes, complaint):
     assert told.startswith(complaint)
 
 
-def test_no_number_of_a_checkpoint_is_read(own, checkpoint, monkeypatch):
+def test_no_number_of_a_checkpoint_is_read(own, monkeypatch):
     def refuse(*_):
         raise AssertionError
 

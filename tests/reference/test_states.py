@@ -10,6 +10,7 @@ from palu.errors import UserError
 from palu.reference import reference_provenance
 from palu.reference import states as room
 from palu.reference.states import Kept, from_storage, to_storage, write_states
+from tests import hard_models
 
 
 def live(world, row, dtype="float32"):
@@ -159,3 +160,18 @@ def test_log_probs_alone_are_kept_without_states(world, tmp_path):
     assert bare.column_names == ["example_id", "position", "token_id", "log_prob"]
     assert bare.equals(full.drop_columns("hidden").replace_schema_metadata(bare.schema.metadata))
     assert tables.provenance(tmp_path / "bare.parquet")["layer"] == "none"
+
+
+@pytest.mark.parametrize(("layer", "width"), [(None, 16), (0, 32)])
+def test_states_are_as_wide_as_what_the_head_reads_and_those_of_a_block_as_the_block(world, tmp_path, layer, width):
+    """OPT-350M projects its hidden state down before the head."""
+    folder = hard_models.write("opt350", tmp_path / "opt350")
+    write_states(folder, world.examples, tmp_path / "s.parquet", world.settings, kept=Kept(layer=layer))
+    hidden = torch.tensor(tables.read(tmp_path / "s.parquet", "states")["hidden"].to_pylist())
+    assert hidden.shape[1] == width
+    if layer is None:
+        weight, bias = models.head_weight(folder)
+        stored = tables.read(tmp_path / "s.parquet", "states")
+        log_prob = torch.nn.functional.linear(hidden, weight, bias).log_softmax(-1)
+        found = log_prob.gather(-1, torch.tensor(stored["token_id"].to_pylist())[:, None])[:, 0]
+        torch.testing.assert_close(found, torch.tensor(stored["log_prob"].to_pylist()), rtol=1e-4, atol=1e-4)

@@ -10,6 +10,7 @@ from palu.reference import states as states_room
 from palu.reference.states import Kept, from_storage, write_states
 from palu.reference.topk import stable_top_k, write_topk
 from palu.roles import SENSITIVE
+from tests.reference.conftest import example
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +155,23 @@ def test_states_that_are_not_the_last_ones_are_refused(world, tmp_path, kept):
     with pytest.raises(UserError, match=r"s\.parquet: made with layer '(0|none)', but 'last' is in use"):
         index(world, tmp_path / "s.parquet", tmp_path / "k.parquet", 5)
     assert not (tmp_path / "k.parquet").exists()
+
+
+def test_spans_that_all_come_after_the_cut_are_refused_with_the_length(world, tmp_path):
+    reply = "word " * 80 + "Oskvale"
+    tables.write(tmp_path / "e.parquet", "examples", [example("forget", 0, "Where?", reply)], {})
+    span = {"example_id": "forget/00000/original/0", "char_start": 400, "char_end": 407, "label": "x", "tagger": "t"}
+    tables.write(tmp_path / "spans.parquet", "spans", [span], {})
+    write_states(world.model, tmp_path / "e.parquet", tmp_path / "states.parquet", world.settings)
+    with pytest.raises(UserError) as error:
+        write_topk(
+            *(tmp_path / name for name in ("states.parquet", "spans.parquet", "e.parquet")),
+            world.model,
+            5,
+            tmp_path / "k.parquet",
+            world.settings,
+        )
+    assert str(error.value) == (
+        f"{tmp_path / 'spans.parquet'}: the only spans, 1 in 1 replies, come after max_length 64, where the rows are "
+        "cut; allowed: a larger model.max_length, or shorter rows"
+    )
