@@ -254,7 +254,7 @@ def test_alpha_is_both_weights_and_leaves_no_trace_of_its_own(alpha):
 
 
 @pytest.mark.parametrize("key", ["common_weight", "retain_weight"])
-def test_alpha_beside_one_of_its_weights_is_refused(key):
+def test_alpha_with_one_of_its_weights_is_refused(key):
     with pytest.raises(UserError, match=rf"methods.palu: .* has both alpha and {key}; allowed: alpha alone, or"):
         palu.Settings.parse({"alpha": 1.0, key: 1.0}, "methods.palu")
 

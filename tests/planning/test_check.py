@@ -141,5 +141,5 @@ def test_the_workflows_own_refusal_is_one_line(own, tmp_path):
 def test_the_steps_of_a_run_follow_its_last_step(own, last_step, each):
     # 40 rows to forget
     own["training"] = {"epochs": 3, "batch_size": 16, "last_step": last_step}
-    told = check(own, "study.yaml", ROOM).told()
-    assert f"steps of one run of palu: {3 * each} ({each} in each of 3 epochs)\n" in told
+    lines = check(own, "study.yaml", ROOM).lines
+    assert f"steps of one run of palu: {3 * each} ({each} in each of 3 epochs)" in lines

@@ -73,9 +73,9 @@ def test_every_kind_of_file_gives_the_spans_in_the_order_of_the_reply(tmp_path, 
         ["Bern"],
     ]
     assert records[0]["spans"][1] == {"start": 21, "end": 29, "text": "Zürich 🏔"}
-    told = capsys.readouterr().out
-    assert "3 replies, 3 words marked, 1 replies without one" in told
-    assert "0 words are not at their place" in told
+    said = capsys.readouterr().out
+    assert "3 replies, 3 words marked, 1 replies without one" in said
+    assert "0 words are not at their place" in said
 
 
 def test_the_tagger_annotations_reads_what_is_written(tmp_path):
@@ -97,9 +97,9 @@ def test_words_that_are_not_in_their_place_are_left_out_and_counted(tmp_path, ca
     rows = [ROWS[2] | {"target_words": json.dumps(wrong)}]
     convert(text(tmp_path / "words.json", json.dumps(rows)), tmp_path / "spans.jsonl")
     assert json.loads((tmp_path / "spans.jsonl").read_text())["spans"] == [{"start": 7, "end": 11, "text": "Bern"}]
-    told = capsys.readouterr().out
-    assert "3 words are not at their place" in told
-    assert "words.json: row 1: 'Rome' at 7..11" in told
+    said = capsys.readouterr().out
+    assert "3 words are not at their place" in said
+    assert "words.json: row 1: 'Rome' at 7..11" in said
 
 
 BAD = {
