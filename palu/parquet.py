@@ -64,27 +64,30 @@ def stated(parquet: pq.ParquetFile) -> dict[str, str]:
     }
 
 
-def row_places(path: Path, parquet: pq.ParquetFile, name: str) -> npt.NDArray[np.int64]:
-    """(rows,): the byte of the file at which each row's numbers begin, of a column of fixed-size lists.
+def row_places(path: Path, parquet: pq.ParquetFile, name: str) -> tuple[pa.FixedSizeListType, npt.NDArray[np.int64]]:
+    """The type of a column of fixed-size lists, and (rows,): the byte of the file at which each row's numbers begin.
 
     The numbers of a row group are the end of its one page, plain and uncompressed (`palu.tables.WIDE_LAYOUT`).
-    Raises UserError for a column that is laid out in another way.
+    Raises UserError for a column that is not there or laid out in another way.
     """
-    kind = parquet.schema_arrow.field(name).type
-    row_bytes = kind.list_size * kind.value_type.bit_width // 8
-    places = [np.zeros(0, np.int64)]
-    for group in (parquet.metadata.row_group(i) for i in range(parquet.num_row_groups)):
-        columns = (group.column(i) for i in range(group.num_columns))
-        column = next(column for column in columns if column.path_in_schema.split(".")[0] == name)
-        end = column.data_page_offset + column.total_compressed_size
-        start = end - group.num_rows * row_bytes
-        is_plain = column.compression == "UNCOMPRESSED" and {*column.encodings} <= {"PLAIN", "RLE"}
-        if not is_plain or start < column.data_page_offset or end > path.stat().st_size:
-            raise UserError(
-                f"{path}: a damaged Parquet file: the numbers of column {name!r} are not plain in the file"
-            )
-        places.append(start + row_bytes * np.arange(group.num_rows))
-    return np.concatenate(places)
+    place, places = parquet.schema_arrow.get_field_index(name), [np.zeros(0, np.int64)]
+    with damage_told(path):
+        kind = parquet.schema_arrow.field(place).type if place >= 0 else pa.null()
+        if not pa.types.is_fixed_size_list(kind) or not pa.types.is_primitive(kind.value_type):
+            raise ValueError(f"column {name!r} holds no lists of one size")
+        row_bytes = kind.list_size * kind.value_type.bit_width // 8
+        for group in (parquet.metadata.row_group(i) for i in range(parquet.num_row_groups)):
+            if place >= group.num_columns:
+                raise ValueError(f"a part without column {name!r}")
+            # each column before it is a plain one
+            column = group.column(place)
+            end = column.data_page_offset + column.total_compressed_size
+            start = end - group.num_rows * row_bytes
+            is_plain = column.compression == "UNCOMPRESSED" and {*column.encodings} <= {"PLAIN", "RLE"}
+            if not is_plain or start < column.data_page_offset or end > path.stat().st_size:
+                raise ValueError(f"the numbers of column {name!r} are not plain in the file")
+            places.append(start + row_bytes * np.arange(group.num_rows))
+    return kind, np.concatenate(places)
 
 
 def check_foreign(path: Path) -> None:

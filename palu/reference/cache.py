@@ -6,6 +6,7 @@ operating system's one copy, which keeps what is used. Only keys and single numb
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from palu.roles import SENSITIVE
 from palu.tokens import Replies
 
 Index = npt.NDArray[np.int64]
+_DTYPE = re.compile("float32|bfloat16|float16")
+_NUMBER, _COUNT = re.compile("[0-9]{1,9}"), re.compile("[0-9]{1,9}|all")
 
 
 @dataclass(frozen=True)
@@ -105,13 +108,13 @@ class ReferenceCache:
         if self._hidden_name is not None or "log_probs" in self._needs:
             path = _given(states_path, "the reference's states")
             layer = {"layer": tables.LAST_LAYER} if "states" in self._needs else {}
-            self._dtype = tables.check(path, "states", {**expected, **layer})["dtype"]
+            self._dtype = _stated(path, tables.check(path, "states", {**expected, **layer}), "dtype", _DTYPE)
             self._states = _KeyedRows(path, "states", "hidden" if self._hidden_name else None)
         if "top_k" in self._needs:
             path = _given(topk_path, "the reference's top-K index")
             facts = tables.check(path, "topk", expected)
             self._top_k, self._first_n = _checked_top_k(path, facts, top_k), first_n
-            _check_first_n(path, facts["first_n"], first_n)
+            _check_first_n(path, _stated(path, facts, "first_n", _COUNT), first_n)
             self._topk = _KeyedRows(path, "topk", "token_ids")
 
     def lookup(self, replies: Replies) -> dict[str, Tensor]:
@@ -145,9 +148,16 @@ def _given(path: Path | None, what: str) -> Path:
     return path
 
 
+def _stated(path: Path, facts: Mapping[str, str], key: str, allowed: re.Pattern[str]) -> str:
+    """What a file says of itself, which damage may have changed."""
+    if not allowed.fullmatch(facts.get(key, "")):
+        raise UserError(f"{path}: says {facts.get(key)!r} of its {key}: make it again")
+    return facts[key]
+
+
 def _checked_top_k(path: Path, facts: Mapping[str, str], top_k: int | None) -> int:
-    indexed = int(facts["k"])
-    if top_k is not None and top_k > indexed and indexed < int(facts["vocabulary"]):
+    indexed, vocabulary = (int(_stated(path, facts, key, _NUMBER)) for key in ("k", "vocabulary"))
+    if top_k is not None and top_k > indexed and indexed < vocabulary:
         raise UserError(f"{path}: top_k {top_k} is asked for, but {indexed} are indexed; allowed: 1 to {indexed}")
     return indexed if top_k is None else min(top_k, indexed)
 

@@ -26,10 +26,9 @@ class MappedColumn:
     def __init__(self, path: Path, table: str, name: str) -> None:
         self._path, self._name = path, name
         parquet = tables.opened(path, table, {})
-        kind = parquet.schema_arrow.field(name).type
+        kind, self._places = row_places(path, parquet, name)
         self.width: int = kind.list_size
         self._dtype = np.dtype(kind.value_type.to_pandas_dtype())
-        self._places = row_places(path, parquet, name)
         with path.open("rb") as file:
             self._bytes = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 

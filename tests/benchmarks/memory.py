@@ -16,7 +16,9 @@ import argparse
 import sys
 import tempfile
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,10 +55,10 @@ SHAPES = {
 
 
 class Case(NamedTuple):
-    """What a step is run with, besides the shape. ddp: as in one of several processes, whose buckets the gradients are."""
+    """What a step is run with, besides the shape. ddp: as in one of several processes."""
 
     dtype: str = "bfloat16"
-    training: dict[str, Any] = {}
+    training: Mapping[str, Any] = MappingProxyType({})
     recomputed: bool = False
     ddp: bool = False
 
@@ -160,7 +162,7 @@ def study_of(shape: dict[str, int], case: Case) -> Study:
         "taggers": {"gold": {"name": "annotations"}},
         "model": {"architecture": shape, "dtype": case.dtype},
         "methods": {"palu": {}},
-        "training": case.training,
+        "training": dict(case.training),
         "machine": {"gradient_checkpointing": case.recomputed},
     }
     return Study.parse(values, "study.yaml")

@@ -183,7 +183,8 @@ class Ours(Step):
         write_states_of(self.model, batches, states, facts, Kept())
         weight, _ = models.output_head(self.model)
         write_topk_of([self.forget], states, Projection(weight.float()), SETTINGS.top_k, topk, facts)
-        references = References(SETTINGS.needs, ReferencePaths(states, topk), {}, SETTINGS.top_k)
+        paths = ReferencePaths(states, topk)
+        references = References(SETTINGS.needs, paths, {}, SETTINGS.top_k, first_n=SETTINGS.first_n)
         self.loop = Loop(
             UnlearnObjective(self.model, palu, SETTINGS, references),
             Rows(self.forget, self.retain, 0),

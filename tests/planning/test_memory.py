@@ -1,4 +1,4 @@
-"""What `palu check` says of a run's memory, beside a step of the real code whose tensors have shapes and no numbers."""
+"""What `palu check` says of a run's memory is what a step of the real code holds, counted without the memory."""
 
 import pytest
 

@@ -42,12 +42,28 @@ LLAMA_8B = Architecture(
         (
             {"optimizer": "adamw_8bit"},
             True,
-            {"weights": 16.1, "gradients": 16.1, "moments": 19.4, "casts": 0, "head": 4.2, "logits": 1.6, "activations": 2.0},
+            {
+                "weights": 16.1,
+                "gradients": 16.1,
+                "moments": 19.4,
+                "casts": 0,
+                "head": 4.2,
+                "logits": 1.6,
+                "activations": 2.0,
+            },
         ),
         (
             {"optimizer": "adamw_8bit"},
             False,
-            {"weights": 16.1, "gradients": 16.1, "moments": 19.4, "casts": 0, "head": 4.2, "logits": 1.6, "activations": 28.1},
+            {
+                "weights": 16.1,
+                "gradients": 16.1,
+                "moments": 19.4,
+                "casts": 0,
+                "head": 4.2,
+                "logits": 1.6,
+                "activations": 28.1,
+            },
         ),
         (
             {"optimizer": "paged_adamw"},
@@ -57,7 +73,15 @@ LLAMA_8B = Architecture(
         (
             {"lora": {"rank": 16}},
             True,
-            {"weights": 16.2, "gradients": 0.17, "moments": 0.34, "casts": 0, "head": 0, "logits": 1.6, "activations": 2.3},
+            {
+                "weights": 16.2,
+                "gradients": 0.17,
+                "moments": 0.34,
+                "casts": 0,
+                "head": 0,
+                "logits": 1.6,
+                "activations": 2.3,
+            },
         ),
     ],
 )

@@ -112,13 +112,13 @@ def test_the_states_are_mapped_from_the_file_and_nothing_is_written(files, expec
     mapped = cache._states.wide._bytes.obj
     assert isinstance(mapped, mmap.mmap)
     assert len(mapped) == files[0].stat().st_size
-    with pytest.raises(TypeError, match="read-only|modify a readonly"):
+    with pytest.raises(TypeError, match=r"read-only|readonly"):
         mapped[0] = 0
 
 
 def test_a_footer_that_misplaces_the_states_is_refused(files, expected, monkeypatch):
     real = mapping.row_places
-    monkeypatch.setattr(mapping, "row_places", lambda *of: real(*of)[::-1].copy())
+    monkeypatch.setattr(mapping, "row_places", lambda *of: (real(*of)[0], real(*of)[1][::-1].copy()))
     with pytest.raises(UserError, match="a damaged Parquet file: its footer misplaces column 'hidden'"):
         ReferenceCache({"states"}, files[0], None, expected)
 

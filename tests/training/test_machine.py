@@ -1,7 +1,7 @@
 """What fits a training to a machine leaves its result alone: recomputed activations, trackers, and the option."""
 
-from collections.abc import os
-import Iterator
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 

@@ -89,7 +89,9 @@ def test_the_reference_computes_as_mixed_precision_does(sharp: Tiny, tmp_path: P
 
 
 def test_a_reference_in_another_precision_is_refused(sharp: Tiny, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"states\.parquet: made with (dtype|mixed_precision) '\w+', but '\w+' is in use"):
+    with pytest.raises(
+        UserError, match=r"states\.parquet: made with (dtype|mixed_precision) '\w+', but '\w+' is in use"
+    ):
         sharp.unlearn(tmp_path, training={"mixed_precision": "bf16"}, reference_paths=sharp.reference())
 
 
@@ -111,9 +113,7 @@ def test_every_kind_of_fact_is_that_of_the_model_under_autocast(sharp: Tiny, tmp
     tables_by_precision = {}
     for precision in ("no", "bf16"):
         path = tmp_path / f"{precision}.parquet"
-        write_states(
-            sharp.model, sharp.examples, path, sharp.settings, ["retain"], kept, mixed_precision=precision
-        )
+        write_states(sharp.model, sharp.examples, path, sharp.settings, ["retain"], kept, mixed_precision=precision)
         tables_by_precision[precision] = tables.read(path, "states")
     facts = tables.provenance(tmp_path / "bf16.parquet")
     assert (facts["dtype"], facts["mixed_precision"]) == ("float32", "bf16")
