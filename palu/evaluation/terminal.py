@@ -5,7 +5,10 @@ from palu.evaluation.score import Scored
 # What comes first, in this order, under its heading; all other metrics follow by name
 SECTIONS = {
     "Forgetting": (
+        "span_leak",
+        "span_leak_paraphrase",
         "forget_quality",
+        "first_word_probability",
         "forget_probability",
         "forget_initiating_probability",
         "forget_rouge",
@@ -24,7 +27,14 @@ SECTIONS = {
         "mia_gradnorm",
         "privleak",
     ),
-    "Fluency": ("fluency", "forget_ngram_entropy", "forget_repetition", "forget_empty_generations"),
+    "Fluency": (
+        "answer_nll",
+        "retain_answer_nll",
+        "repetition",
+        "empty_answers",
+        "fluency",
+        "forget_ngram_entropy",
+    ),
     "Utility": (
         "model_utility",
         "knowledge_memorization_retain",

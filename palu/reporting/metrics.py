@@ -19,6 +19,9 @@ class Metric:
 
 RESULTS = (
     Metric("model_utility", "Model utility", "high"),
+    Metric("span_leak", "Sensitive spans said", "low"),
+    Metric("span_leak_paraphrase", "Sensitive spans said, paraphrased questions", "low"),
+    Metric("first_word_probability", "First-word probability", "retain"),
     Metric("forget_initiating_probability", "Initiating-token probability", "retain"),
     Metric("forget_rouge", "Forget ROUGE", "retain"),
     Metric("forget_probability", "Forget probability, whole reply", "retain"),
@@ -58,12 +61,14 @@ STEMMED = (
     Metric("knowledge_memorization_retain_stemmed", "Knowledge of retain set, stemmed words", "high"),
 )
 PRIVLEAK = Metric("privleak", "PrivLeak, %", "none")
-# What the generations themselves show, beside their texts; the last three need no model.
+# What the generations themselves show, beside their texts.
 FLUENCY = (
+    Metric("answer_nll", "Answer NLL under the original, nats", "none"),
+    Metric("retain_answer_nll", "Answer NLL under the original, retain prompts, nats", "none"),
+    Metric("repetition", "Repeated 4-grams, share", "none"),
+    Metric("empty_answers", "Empty answers, share", "none"),
     Metric("fluency", "Fluency, by a classifier", "none"),
     Metric("forget_ngram_entropy", "N-gram entropy, bits", "none"),
-    Metric("forget_repetition", "Repeated 4-grams, share", "none"),
-    Metric("forget_empty_generations", "Empty generations, share", "none"),
 )
 # Rows that are to be forgotten and not reported: what settings are chosen by.
 VALIDATION = tuple(

@@ -164,8 +164,8 @@ class StudyBuilder:
             "mia_min_k": 0.5 + level["initiating"] / 2,
             "privleak": 100 * (0.53 - 0.5 - level["initiating"] / 2) / (1 - 0.53),
             "forget_ngram_entropy": 7.5 if level["other"] > 0.1 else 2.5,
-            "forget_repetition": 0.02 if level["other"] > 0.1 else 0.6,
-            "forget_empty_generations": 0.0,
+            "repetition": 0.02 if level["other"] > 0.1 else 0.6,
+            "empty_answers": 0.0,
         }
         if self.is_validated:
             summary["validation_initiating_probability"] = level["initiating"] * math.exp(draw.gauss(0, 0.04))

@@ -204,7 +204,7 @@ def test_membership_attacks_stand_in_a_section_of_their_own(page, small_index):
 def test_fluency_stands_beside_the_generations(page):
     text = " ".join(" ".join(page.text).split())
     generations = text[text.index("What the models say now") : text.index("What chose the settings")]
-    for title in ("Fluency, by a classifier", "N-gram entropy, bits", "Repeated 4-grams, share", "Empty generations"):
+    for title in ("Fluency, by a classifier", "N-gram entropy, bits", "Repeated 4-grams, share", "Empty answers"):
         assert title in generations
     assert "no classifier at hand" in text
 
