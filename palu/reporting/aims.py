@@ -25,8 +25,6 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
-from palu.tables import VALIDATION
-
 LEVEL_TOLERANCE = 0.05
 LEAK_SHARE = 0.1
 UTILITY_SHARE = 0.95
@@ -119,10 +117,11 @@ class Aims:
     def targets(self) -> tuple[Measure, ...]:
         return (*self.gone, *self.language, *self.kept)
 
-    @property
-    def validation(self) -> list[Measure]:
-        """What is forgotten, on the validation rows."""
-        return [measure.of(VALIDATION) for measure in self.gone]
+    def on(self, part: str, is_measured: Callable[[str], bool]) -> tuple[list[Measure], list[Measure]]:
+        """What is gone and whether it is language, on `part`: of `validation` what some model was measured by."""
+        found = [[measure.of(part) for measure in measures] for measures in (self.gone, self.language)]
+        gone, language = ([each for each in own if part == FORGET or is_measured(each.metric)] for own in found)
+        return gone, language
 
 
 def aims_of(is_measured: Callable[[str], bool], is_of_documents: bool) -> Aims:
