@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -155,12 +156,9 @@ def bootstrap_ks(
         raise ValueError("the bootstrap needs runs and a reference over the same items, at least one")
     ordered = [OrderedPair(np.asarray(run, np.float64), np.asarray(reference, np.float64)) for run in runs]
     once = np.ones((1, item_count), np.int64)
-    leads = [run.leads(once) for run in ordered]
-    observed = float(np.mean([np.abs(lead).max() for lead in leads]))
-    moved = np.zeros(0)
-    for weights in resampled_weights(item_count, resamples, seed):
-        blocks = [np.abs(run.leads(weights) - lead).max(axis=1) for run, lead in zip(ordered, leads, strict=True)]
-        moved = np.append(moved, np.mean(blocks, axis=0))
+    observed = float(np.mean([run.statistics(once) for run in ordered]))
+    blocks = resampled_weights(item_count, resamples, seed)
+    moved = np.concatenate([np.mean([run.moves(weights) for run in ordered], axis=0) for weights in blocks])
     half = float(np.quantile(moved, level))
     return Interval(max(observed - half, 0.0), min(observed + half, 1.0), level, resamples)
 
@@ -186,15 +184,30 @@ class OrderedPair:
         count = len(first)
         values = np.concatenate([first, second])
         order = np.argsort(values, kind="stable")
+        self._count = count
         self._item = np.tile(np.arange(count), 2)[order]
-        self._sign = np.repeat([1, -1], count)[order]
+        self._sign = np.repeat([1, -1], count)[order].astype(np.int32)
         # distribution functions are compared after all items with the same value
-        self._ends = np.append(np.diff(values[order]) > 0, True)
+        self._ends = np.flatnonzero(np.append(np.diff(values[order]) > 0, True))
+        self._once = self._leads(np.ones((1, count), np.int32))
 
-    def leads(self, weights: npt.NDArray[np.int64]) -> Floats:
-        """F - G after each value, of each row of item weights, (draws, n) -> (draws, values)."""
-        lead = np.cumsum(weights[:, self._item] * self._sign, axis=1)[:, self._ends]
-        found: Floats = lead / weights.shape[1]
+    def statistics(self, weights: npt.NDArray[Any]) -> Floats:
+        """sup |F - G| of each row of item weights, (draws, n) -> (draws,)."""
+        return self._largest(self._leads(weights))
+
+    def moves(self, weights: npt.NDArray[Any]) -> Floats:
+        """sup |(F* - G*) - (F - G)| of each row of item weights, F and G having each item once."""
+        return self._largest(self._leads(weights) - self._once)
+
+    def _leads(self, weights: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+        """n (F - G) after each value, (draws, values)."""
+        lead = np.take(weights.astype(np.int32), self._item, axis=1)
+        lead *= self._sign
+        np.cumsum(lead, axis=1, out=lead)
+        return lead if len(self._ends) == lead.shape[1] else lead[:, self._ends]
+
+    def _largest(self, leads: npt.NDArray[np.int32]) -> Floats:
+        found: Floats = np.maximum(leads.max(axis=1), -leads.min(axis=1)) / self._count
         return found
 
 

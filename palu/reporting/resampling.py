@@ -9,7 +9,6 @@ draw is a row of weights, how often it has each item, and a metric is a function
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -137,10 +136,8 @@ class Bootstrap:
         moved, values = [], []
         for evaluation in evaluations:
             ordered = OrderedPair(*self._pair(evaluation))
-            once = ordered.leads(self._draws(TRUTH_RATIO)[:1])
-            leads = partial(_farthest, ordered, once)
-            moved.append(self._each_draw(TRUTH_RATIO, leads))
-            values.append(float(np.abs(once).max()))
+            moved.append(self._each_draw(TRUTH_RATIO, ordered.moves))
+            values.append(float(ordered.statistics(self._draws(TRUTH_RATIO)[:1])[0]))
         shares = self._seed_shares(name, len(evaluations))
         mean = float(np.mean(values))
         total = np.einsum("ds,sd->d", shares, np.stack(moved)) + np.abs(shares @ np.array(values) - mean)
@@ -154,8 +151,7 @@ class Bootstrap:
 
     def _compute(self, evaluation: Evaluation, metric: str) -> Drawn:
         if metric == STATISTIC:
-            ordered = OrderedPair(*self._pair(evaluation))
-            return self._each_draw(TRUTH_RATIO, lambda weights: np.abs(ordered.leads(weights)).max(axis=1))
+            return self._each_draw(TRUTH_RATIO, OrderedPair(*self._pair(evaluation)).statistics)
         if metric == UTILITY:
             return self._utility(evaluation)
         if metric == PRIVLEAK:
@@ -248,11 +244,6 @@ class Bootstrap:
         above = [np.sum(below(own_draws[block]) * other_draws[block], axis=1) for block in blocks]
         found: Drawn = np.concatenate(above) / (len(forget) * len(holdout))
         return found
-
-
-def _farthest(ordered: OrderedPair, once: Drawn, weights: Weights) -> Drawn:
-    found: Drawn = np.abs(ordered.leads(weights) - once).max(axis=1)
-    return found
 
 
 def interval(drawn: Drawn, level: float = LEVEL) -> tuple[float, float]:
