@@ -23,7 +23,7 @@ from palu.reporting.aims import (
 )
 from palu.reporting.cells import number_text, percent_text
 from palu.reporting.collect import Arm, Evaluation, Study
-from palu.reporting.resampling import Bootstrap, Drawn, NotMeasured, interval
+from palu.reporting.resampling import TINY, Bootstrap, Drawn, NotMeasured, interval
 
 MET, MISSED, UNDECIDED, NOT_MEASURED = "met", "missed", "undecided", "not measured"
 LEVEL, UNDER, OVER, APART = "level", "under-forgotten", "over-forgotten", "not level"
@@ -133,9 +133,12 @@ def _target(
     # how far from the bound the interval reaches on the wrong side and on the right one
     worst, best = (-low, -high) if measure.aim == "keep" else (high, low)
     status = MET if worst <= ROUNDING else MISSED if best > ROUNDING else UNDECIDED
+    ends = [0.0 if abs(end) <= ROUNDING else end for end in (limit + low, limit + high)]
+    if measure.is_share:
+        ends = [max(ends[0], 0.0), min(ends[1], 1.0)]
     aim: Range = (limit, None) if measure.aim == "keep" else (None, limit)
     distance = max(0.0, value - (retain or 0.0)) if measure.aim == "leak" else None
-    return Check(measure, status, value, limit + low, limit + high, retain, original, aim, words, distance=distance)
+    return Check(measure, status, value, *ends, retain, original, aim, words, distance=distance)
 
 
 def _bound(study: Study, bootstrap: Bootstrap, measure: Measure) -> tuple[Drawn, str]:
@@ -198,8 +201,7 @@ def _two_sided(
         far = ALWAYS_RIGHT if measure.aim == "attack" else original
     value, goal = float(drawn[0]), float(level[0])
     if measure.aim == "ratio":
-        with np.errstate(divide="ignore", invalid="ignore"):
-            low, high = np.exp(interval(np.log(drawn) - np.log(level))) * goal
+        low, high = np.exp(interval(np.log(np.maximum(drawn, TINY)) - np.log(np.maximum(level, TINY)))) * goal
         wanted = goal / RATIO_TOLERANCE, goal * RATIO_TOLERANCE
     else:
         low, high = (end + goal for end in interval(drawn - level))

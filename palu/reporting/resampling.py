@@ -33,6 +33,8 @@ COUNTS = {
 }
 GEOMETRIC = "first_word_probability"
 AGREEMENT = 1e-6
+# A probability that became 0 by rounding: its logarithm is finite, and makes a geometric mean 0 all the same.
+TINY, LOG_OF_0 = 1e-300, -1e9
 _ROWS = 128
 
 
@@ -161,7 +163,7 @@ class Bootstrap:
             return self._attack(evaluation, metric)
         values = self._items(evaluation, metric)
         if metric == GEOMETRIC:
-            return np.exp(self._mean(metric, np.log(values)))
+            return np.exp(self._mean(metric, np.where(values == 0, LOG_OF_0, np.log(np.maximum(values, TINY)))))
         counts = self._items(evaluation, COUNTS[metric]) if metric in COUNTS else None
         return self._mean(metric, values, counts)
 

@@ -343,11 +343,11 @@ def edit_items(edit_summary: Any) -> Any:
         for row in kept:
             found.setdefault(row["metric"], {})[row["example_id"]] = row["value"]
         for metric, values in metrics.items():
-            part = metric.partition("_")[0] if metric.startswith(PARTS) else "forget"
+            part = next((each for each in (*PARTS, "holdout", "validation") if metric.startswith(each)), "forget")
             listed = values if isinstance(values, list) else [values] * ITEMS
             found[metric] = {f"{part}/item{nth:03d}": value for nth, value in enumerate(listed)}
-            if metric == "span_leak":
-                found["span_count"] = dict.fromkeys(found[metric], 1.0)
+            if metric.endswith("span_leak"):
+                found[metric.replace("leak", "count")] = dict.fromkeys(found[metric], 1.0)
         write_scores(path, found)
         edit_summary(folder, {metric: mean_of(metric, found[metric]) for metric in metrics})
 

@@ -127,6 +127,20 @@ def test_the_first_words_mean_is_geometric(make, small_index, edit_items):
     assert found[0] == pytest.approx(0.2)
 
 
+def test_a_first_word_of_probability_0_makes_the_mean_0(make, small_index, edit_items, edit_summary):
+    folder = small_index["runs"][0]["evaluation"]
+    edit_items(folder, first_word_probability=[0.5] * ITEMS)
+    edit_items(folder, repetition=0.0)
+    study, bootstrap = make()
+    values = bootstrap._items(study.arms[0].first.evaluation, "first_word_probability")
+    values[0] = 0.0
+    edit_summary(folder, {"first_word_probability": 0.0})
+    found = bootstrap.of(collect(small_index).arms[0].first.evaluation, "first_word_probability")
+    has_it = bootstrap._draws("first_word_probability")[:, 0] > 0
+    assert (found[has_it] == 0).all()
+    assert found[~has_it] == pytest.approx(0.5)
+
+
 def test_an_upper_quartile_is_the_smallest_value_that_three_quarters_do_not_exceed(make, small_index, edit_items):
     values = [float(nth % 10) for nth in range(ITEMS)]
     edit_items(small_index["retain"]["evaluation"], answer_nll=values)
