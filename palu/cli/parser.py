@@ -154,9 +154,12 @@ def _add_evaluation(command: Command) -> None:
         "compute metrics without the model",
         "examples",
         "evaluation",
-        optional=["spans", "retain-scores", "reference-logprobs", "fluency"],
+        optional=["spans", "retain-scores", "reference-logprobs", "fluency", "answers"],
     )
     one.add_argument("--run", default="", help="the model's name in the scores table")
+    files = ("model", "examples", "generations", "out")
+    one = command(stages.judge_answers, "ask the original how probable the generations are", *files)
+    one.add_argument("--model-settings", metavar="YAML", help="template and length limit: a study's section `model`")
     command(stages.classify, "ask a classifier how fluent the generations are", "examples", "generations", "out")
     one = command(
         stages.score_logs,
@@ -171,7 +174,7 @@ def _add_evaluation(command: Command) -> None:
         "evaluate a model on a benchmark",
         "model",
         "out",
-        optional=["retain-logs", "reference-model", "spans"],
+        optional=["retain-logs", "reference-model", "original", "spans"],
     )
     one.add_argument("--retain-auc", type=float, metavar="X", help=RETAIN_AUC_HELP)
     one.add_argument("--benchmark", required=True, help=f"{BENCHMARK_HELP}; --set takes its settings")

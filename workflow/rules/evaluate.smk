@@ -27,6 +27,35 @@ rule infer_model:
         " --examples {input.examples} --out $(dirname {output.generations}) > {log} 2>&1"
 
 
+rule judge_answers:
+    """How probable the original model finds what a model answers to the forget and the retain prompts."""
+    input:
+        original=f"{MODEL}/original/model",
+        examples=EXAMPLES,
+        generations="results/{folder}/evaluation-{evaluation}/generations.parquet",
+    output:
+        "results/{folder}/evaluation-{evaluation}/answers.parquet",
+    log:
+        "logs/{folder}/judge-{evaluation}.log",
+    benchmark:
+        "logs/{folder}/judge-{evaluation}.benchmark.tsv"
+    conda:
+        "../envs/palu.yaml"
+    threads: 1
+    resources:
+        gpu_job=1,
+    params:
+        model=as_json(study.model),
+        settings=lambda wildcards: canonical_json(study.evaluation.model_part),
+        code=code_digest("palu.evaluation.judge_answers"),
+    message:
+        "Ask the original about the answers of {wildcards.folder}"
+    shell:
+        "python -m palu judge-answers --model {input.original} --model-settings {params.model:q}"
+        " --settings {params.settings:q} --examples {input.examples} --generations {input.generations}"
+        " --out {output} > {log} 2>&1"
+
+
 rule classify_generations:
     """How fluent a classifier finds the answers to the forget prompts; where it cannot be had, the reason."""
     input:
@@ -61,6 +90,7 @@ rule score_model:
         fluency=fluency_table,
         retain=retain_scores,
         reference=reference_logprobs,
+        answers="results/{folder}/evaluation-{evaluation}/answers.parquet",
     output:
         scores="results/{folder}/evaluation-{evaluation}/scores.parquet",
         summary="results/{folder}/evaluation-{evaluation}/summary.json",
@@ -83,4 +113,5 @@ rule score_model:
         "Score {wildcards.folder}"
     shell:
         "python -m palu score --examples {input.examples} --evaluation $(dirname {output.scores}) --run {wildcards.folder:q}"
-        " --settings {params.settings:q} {params.spans} {params.fluency} {params.retain} {params.reference} > {log} 2>&1"
+        " --settings {params.settings:q} {params.spans} {params.fluency} {params.retain} {params.reference}"
+        " --answers {input.answers} > {log} 2>&1"
