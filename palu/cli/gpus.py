@@ -6,9 +6,7 @@ from palu import tagging
 from palu.cli.values import merged
 
 # Stages that run a model, or its head
-STAGES = frozenset(
-    {"finetune", "unlearn", "loss", "reference", "topk", "infer", "judge_answers", "classify", "evaluate"}
-)
+STAGES = frozenset({"finetune", "unlearn", "loss", "reference", "topk", "infer", "classify", "evaluate"})
 
 
 def gpus_of(options: argparse.Namespace) -> int:

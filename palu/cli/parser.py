@@ -147,7 +147,12 @@ def _add_training(command: Command) -> None:
 
 
 def _add_evaluation(command: Command) -> None:
-    one = command(stages.infer, "generate and compute log-probabilities", "model", "examples", "out")
+    one = command(
+        stages.infer,
+        "generate and compute log-probabilities; the original judges the answers",
+        *("model", "examples", "out"),
+        optional=["original"],
+    )
     one.add_argument("--model-settings", metavar="YAML", help="template and length limit: a study's section `model`")
     one = command(
         stages.score,
@@ -157,9 +162,6 @@ def _add_evaluation(command: Command) -> None:
         optional=["spans", "retain-scores", "reference-logprobs", "fluency", "answers"],
     )
     one.add_argument("--run", default="", help="the model's name in the scores table")
-    files = ("model", "examples", "generations", "out")
-    one = command(stages.judge_answers, "ask the original how probable the generations are", *files)
-    one.add_argument("--model-settings", metavar="YAML", help="template and length limit: a study's section `model`")
     command(stages.classify, "ask a classifier how fluent the generations are", "examples", "generations", "out")
     one = command(
         stages.score_logs,

@@ -174,15 +174,16 @@ def loss(options: argparse.Namespace) -> None:
 
 
 def infer(options: argparse.Namespace) -> None:
+    from palu.evaluation.infer import GENERATIONS_NAME
     from palu.evaluation.infer import infer as run
+    from palu.evaluation.judge_answers import ANSWERS_NAME, judge_answers
 
-    run(
-        model_folder=options.model,
-        examples_path=options.examples,
-        out_folder=options.out,
-        model_settings=ModelSettings.parse(read_mapping(options.model_settings, "--model-settings"), "model"),
-        settings=EvaluationSettings.parse(merged(options), "evaluation"),
-    )
+    model = ModelSettings.parse(read_mapping(options.model_settings, "--model-settings"), "model")
+    settings = EvaluationSettings.parse(merged(options), "evaluation")
+    run(options.model, options.examples, options.out, model, settings)
+    if options.original:
+        answers = options.out / GENERATIONS_NAME, options.out / ANSWERS_NAME
+        judge_answers(options.original, options.examples, *answers, model, settings)
 
 
 def score(options: argparse.Namespace) -> None:
@@ -205,19 +206,6 @@ def score(options: argparse.Namespace) -> None:
         settings=EvaluationSettings.parse(merged(options), "evaluation"),
         run=options.run,
         retain_scores_path=options.retain_scores,
-    )
-
-
-def judge_answers(options: argparse.Namespace) -> None:
-    from palu.evaluation.judge_answers import judge_answers as run
-
-    run(
-        original_folder=options.model,
-        examples_path=options.examples,
-        generations_path=options.generations,
-        out=options.out,
-        model_settings=ModelSettings.parse(read_mapping(options.model_settings, "--model-settings"), "model"),
-        settings=EvaluationSettings.parse(merged(options), "evaluation"),
     )
 
 

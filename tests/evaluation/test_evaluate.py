@@ -5,6 +5,7 @@ import json
 import pytest
 
 from palu import benchmarks
+from palu.cli import main
 from palu.evaluation import open_unlearning
 from palu.evaluation.evaluate import evaluate
 from palu.evaluation.score import score_log
@@ -108,3 +109,17 @@ def test_without_a_retain_model_privleak_is_null_and_says_why(shared, tmp_path):
     assert "retain_auc" in silent.reasons["privleak"]
     told = score_log(tmp_path / "log.json", tmp_path, retain_auc=0.5)
     assert told.summary["privleak"] == pytest.approx(summary["privleak"]["agg_value"], rel=1e-9)
+
+
+def test_the_command_reads_the_benchmarks_own_spans_and_asks_the_original(model_path, tmp_path, capsys):
+    village = ["--set", "people=6", "--set", "held_out_people=1", "--set", "forget_people=1"]
+    settings = "{max_new_tokens: 2, gradient_norms: false, fluency: {classifier: null}}"
+    out = tmp_path / "out"
+    words = ["--model", str(model_path), "--original", str(model_path), "--settings", settings, "--out", str(out)]
+    assert main(["evaluate", "--benchmark", "demo", *village, *words]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    judged = ("first_word_probability", "span_leak", "span_leak_paraphrase", "empty_answers")
+    assert all(0 <= summary[name] <= 1 for name in judged)
+    assert summary["answer_nll"] > 0
+    assert summary["retain_answer_nll"] > 0
+    assert "span_leak_paraphrase" in capsys.readouterr().out

@@ -40,7 +40,6 @@ STAGES = {
     "topk": ("index_top_k", ""),
     "unlearn": ("unlearn_model", "/palu/"),
     "infer": ("infer_model", "/palu/"),
-    "judge-answers": ("judge_answers", "/palu/"),
     "classify": ("classify_generations", "/palu/"),
     "score": ("score_model", "/palu/"),
     "score-tags": ("score_tags", ""),

@@ -122,7 +122,6 @@ def test_the_jobs_are_those_of_the_workflows_dry_run_and_nothing_is_written(own,
         "index_top_k": 1,
         "unlearn_model": 1,
         "infer_model": 2,
-        "judge_answers": 2,
         "score_model": 2,
         "report_study": 1,
     }

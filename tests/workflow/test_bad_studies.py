@@ -44,7 +44,6 @@ def test_the_plan_of_a_study_needs_nothing_but_its_file(empty):
         "index_top_k": 1,
         "unlearn_model": 2,
         "infer_model": 6,
-        "judge_answers": 6,
         "score_model": 6,
         "describe_study": 1,
         "report_study": 1,

@@ -41,7 +41,6 @@ def test_the_plan_fetches_both_models_and_trains_each_run(empty, corpus):
         "index_top_k": 1,
         "unlearn_model": 5,
         "infer_model": 7,
-        "judge_answers": 7,
         "classify_generations": 7,
         "score_model": 7,
         "describe_study": 1,

@@ -10,7 +10,7 @@ import yaml
 from palu.study import Study
 
 # One run with one kept epoch, made anew because its code changed, and because the study's words on it did.
-OTHER_CODE = {"unlearn_model": 1, "infer_model": 2, "judge_answers": 2, "score_model": 2, "report_study": 1}
+OTHER_CODE = {"unlearn_model": 1, "infer_model": 2, "score_model": 2, "report_study": 1}
 OTHER_SETTINGS = OTHER_CODE | {"describe_study": 1}
 
 
@@ -72,7 +72,6 @@ def test_a_changed_seed_runs_the_trainings_only(project, study):
         "describe_study": 1,
         "unlearn_model": 2,
         "infer_model": 4,
-        "judge_answers": 4,
         "score_model": 4,
         "report_study": 1,
     }

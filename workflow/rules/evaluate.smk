@@ -1,12 +1,14 @@
 rule infer_model:
-    """What an evaluation needs the model for: its answers, each reply's log-probabilities, gradient norms of rows."""
+    """What an evaluation needs models for: answers, log-probabilities, gradient norms, the original's view of answers."""
     input:
         model="results/{folder}/model",
+        original=f"{MODEL}/original/model",
         examples=EXAMPLES,
     output:
         generations="results/{folder}/evaluation-{evaluation}/generations.parquet",
         logprobs="results/{folder}/evaluation-{evaluation}/logprobs.parquet",
         gradient_norms="results/{folder}/evaluation-{evaluation}/gradient_norms.parquet",
+        answers="results/{folder}/evaluation-{evaluation}/answers.parquet",
     log:
         "logs/{folder}/infer-{evaluation}.log",
     benchmark:
@@ -19,41 +21,12 @@ rule infer_model:
     params:
         model=as_json(study.model),
         settings=lambda wildcards: canonical_json(study.evaluation.model_part),
-        code=code_digest("palu.evaluation.infer"),
+        code=code_digest("palu.evaluation.judge_answers"),
     message:
         "Run the evaluation's model part on {wildcards.folder}"
     shell:
         "python -m palu infer --model {input.model} --model-settings {params.model:q} --settings {params.settings:q}"
-        " --examples {input.examples} --out $(dirname {output.generations}) > {log} 2>&1"
-
-
-rule judge_answers:
-    """How probable the original model finds what a model answers to the forget and the retain prompts."""
-    input:
-        original=f"{MODEL}/original/model",
-        examples=EXAMPLES,
-        generations="results/{folder}/evaluation-{evaluation}/generations.parquet",
-    output:
-        "results/{folder}/evaluation-{evaluation}/answers.parquet",
-    log:
-        "logs/{folder}/judge-{evaluation}.log",
-    benchmark:
-        "logs/{folder}/judge-{evaluation}.benchmark.tsv"
-    conda:
-        "../envs/palu.yaml"
-    threads: 1
-    resources:
-        gpu_job=1,
-    params:
-        model=as_json(study.model),
-        settings=lambda wildcards: canonical_json(study.evaluation.model_part),
-        code=code_digest("palu.evaluation.judge_answers"),
-    message:
-        "Ask the original about the answers of {wildcards.folder}"
-    shell:
-        "python -m palu judge-answers --model {input.original} --model-settings {params.model:q}"
-        " --settings {params.settings:q} --examples {input.examples} --generations {input.generations}"
-        " --out {output} > {log} 2>&1"
+        " --examples {input.examples} --original {input.original} --out $(dirname {output.generations}) > {log} 2>&1"
 
 
 rule classify_generations:
