@@ -83,9 +83,9 @@ class Judge(Subject):
         # a text of white space, or of what the tokenizer drops, has no token to judge
         cut = self.tokenizer([row["reply"] for row in answered], add_special_tokens=False)["input_ids"]
         rows = self.encoded([row for row, ids in zip(answered, cut, strict=True) if ids and row["reply"].strip()])
-        told = in_proportion(advance, len(rows), len(window))
+        finished = in_proportion(advance, len(rows), len(window))
         found = {}
-        for row, judged in zip(rows, judge(self.model, rows, int(self.tokenizer.pad_token_id), told), strict=True):
+        for row, judged in zip(rows, judge(self.model, rows, int(self.tokenizer.pad_token_id), finished), strict=True):
             log_probs = judged.log_probs[row.role[row.first_target :] != END]
             found[row.example_id] = -float(log_probs.mean(dtype="float64")) if len(log_probs) else None
         scores = [_score(row["example_id"], found.get(row["example_id"])) for row in window]
@@ -93,8 +93,7 @@ class Judge(Subject):
 
 
 def _score(example_id: str, loss: float | None) -> dict[str, object]:
-    reason = (
-        EMPTY.reason if loss is None else None if math.isfinite(loss) else f"its loss under the original is {loss}"
-    )
-    value = loss if reason is None else None
-    return {"run": "", "example_id": example_id, "metric": "answer_loss", "value": value, "reason": reason}
+    reason = EMPTY.reason if loss is None else None
+    if loss is not None and not math.isfinite(loss):
+        loss, reason = None, f"its loss under the original is {loss}"
+    return {"run": "", "example_id": example_id, "metric": "answer_loss", "value": loss, "reason": reason}

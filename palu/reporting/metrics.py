@@ -61,7 +61,7 @@ STEMMED = (
     Metric("knowledge_memorization_retain_stemmed", "Knowledge of retain set, stemmed words", "high"),
 )
 PRIVLEAK = Metric("privleak", "PrivLeak, %", "none")
-# What the generations themselves show, beside their texts.
+# What the generations themselves show, apart from their texts.
 FLUENCY = (
     Metric("answer_nll", "Answer NLL under the original, nats", "none"),
     Metric("retain_answer_nll", "Answer NLL under the original, retain prompts, nats", "none"),

@@ -10,7 +10,7 @@ from palu.evaluation import answers
 from palu.evaluation import infer as inference
 from palu.evaluation.base import EMPTY, Missing
 from palu.evaluation.evaluate import evaluate
-from palu.evaluation.judge_answers import judge_answers
+from palu.evaluation.judge_answers import _score, judge_answers
 from palu.evaluation.settings import EvaluationSettings, FluencySettings
 from palu.models import ModelSettings, load_model, load_tokenizer
 from tests.evaluation.cases import evidence, row
@@ -83,6 +83,20 @@ def test_the_loss_of_an_answer_is_that_of_its_own_tokens_behind_the_prompt(
         wanted = [-log_probs[t - 1, ids[0, t]].item() for t in range(start, ids.shape[1])]
         assert found[example_id]["value"] == pytest.approx(np.mean(wanted), rel=1e-4)
         assert found[example_id]["reason"] is None
+
+
+def test_a_model_that_says_nothing_has_a_reason_for_each_answer(model_path, examples_path, generations_path, tmp_path):
+    silent = tables.read(generations_path, "generations").to_pylist()
+    facts = {"model": "unlearned", "examples": tables.content_digest(examples_path)}
+    tables.write(generations_path, "generations", [{**r, "generation": ""} for r in silent], facts)
+    judge_answers(model_path, examples_path, generations_path, tmp_path / "answers.parquet", MODEL, SETTINGS)
+    rows = tables.rows(tmp_path / "answers.parquet", "scores")
+    assert [(r["value"], r["reason"]) for r in rows] == [(None, "the answer is empty")] * len(ANSWERS)
+
+
+def test_a_loss_that_is_not_finite_is_a_reason():
+    assert _score("a", math.nan)["reason"] == "its loss under the original is nan"
+    assert _score("a", math.nan)["value"] is None
 
 
 def test_the_table_names_who_answered_and_who_judged_and_is_made_once(

@@ -40,7 +40,7 @@ def test_a_paraphrased_question_is_judged_by_the_spans_that_it_does_not_give_awa
 @pytest.mark.parametrize(
     ("spans", "answer", "expected"),
     [
-        ([(22, 26)], "New York", 1),  # a span that cuts words stands for them
+        ([(22, 26)], "New York", 1),  # a span that cuts words counts with the whole words
         ([(22, 26)], "York", 0),
         ([(20, 28), (20, 28)], "new york", 1),
         ([(20, 28)], "York New", 0),
