@@ -58,6 +58,22 @@ def test_equal_settings_share_a_path_and_different_ones_do_not():
     assert swapped[0] != swapped[1]
 
 
+@pytest.mark.parametrize(
+    ("taggers", "changes", "expected"),
+    [
+        (["rules"], {}, "rules"),
+        (["rules", "gold"], {}, "gold"),
+        (["rules", "gold", "other"], {"tagging": {"gold": "other"}}, "other"),
+        (["rules", "gold"], {"evaluation": {"tagger": "rules"}}, "rules"),
+    ],
+)
+def test_the_evaluation_reads_the_tagger_that_it_names_else_gold_spans_else_the_first(taggers, changes, expected):
+    kinds = {"rules": {"name": "spacy"}, "gold": {"name": "annotations"}}
+    kinds["other"] = {"name": "annotations", "path": "mine.jsonl"}
+    study = parse(taggers={name: kinds[name] for name in taggers}, methods={"npo": {}}, **changes)
+    assert study.evaluation_tagger.label == expected
+
+
 def test_the_only_tagger_is_the_default():
     study = parse(taggers={"gold": {"name": "annotations"}}, methods={"palu": {"top_k": 5}})
     assert study.runs[0].tagger.label == "gold"

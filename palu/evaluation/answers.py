@@ -8,7 +8,7 @@ An answer is read in the template behind the prompt that was asked, without an e
 (`max_new_tokens`) makes no difference. Empty answers are left out, as `empty_answers` counts them. The level of fluent
 text is what the original makes of its own answers to retain prompts, or of the retain model's to the forget prompts.
 
-The values come from a pass of the original over the generations (`palu judge-answers`).
+The values come from a pass of the original over the generations (`palu infer --original`).
 """
 
 from types import ModuleType

@@ -176,7 +176,9 @@ def gather(paths: EvidencePaths, settings: EvaluationSettings) -> Evidence:
         gradient_norms=_row_values(paths.gradient_norms, same, "gradient norms"),
         reference_losses=_losses(paths.reference, of_examples),
         fluencies=_row_values(paths.fluency, same, "classifier"),
-        answer_losses=_row_values(paths.answers, same, "original"),
+        answer_losses=_row_values(
+            paths.answers, same | {"generations": tables.content_digest(paths.generations)}, "original"
+        ),
     )
 
 

@@ -133,12 +133,12 @@ def _target(
     # how far from the bound the interval reaches on the wrong side and on the right one
     worst, best = (-low, -high) if measure.aim == "keep" else (high, low)
     status = MET if worst <= ROUNDING else MISSED if best > ROUNDING else UNDECIDED
-    ends = [0.0 if abs(end) <= ROUNDING else end for end in (limit + low, limit + high)]
+    bottom, top = (0.0 if abs(end) <= ROUNDING else end for end in (limit + low, limit + high))
     if measure.is_share:
-        ends = [max(ends[0], 0.0), min(ends[1], 1.0)]
+        bottom, top = max(bottom, 0.0), min(top, 1.0)
     aim: Range = (limit, None) if measure.aim == "keep" else (None, limit)
     distance = max(0.0, value - (retain or 0.0)) if measure.aim == "leak" else None
-    return Check(measure, status, value, *ends, retain, original, aim, words, distance=distance)
+    return Check(measure, status, value, bottom, top, retain, original, aim, words, distance=distance)
 
 
 def _bound(study: Study, bootstrap: Bootstrap, measure: Measure) -> tuple[Drawn, str]:

@@ -78,5 +78,5 @@ def _numbers(evaluation: Evaluation, quality: Quality, metrics: list[str]) -> li
     statistic, count = evaluation.measured(STATISTIC).value, quality.item_count
     if statistic is not None and count is not None:
         near = ks_neighbours(statistic, count, count)
-        neighbours = [point and point.p_value for point in (near.larger, near.smaller)]
+        neighbours = [point.p_value if point else None for point in (near.larger, near.smaller)]
     return [*(each.value for each in found), *neighbours, canonical_json(reasons) if reasons else None]

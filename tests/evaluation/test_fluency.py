@@ -41,21 +41,6 @@ def test_generations_that_are_too_short_stay_out_and_empty_ones_are_counted():
     assert found["empty_answers"] == 0.5
 
 
-def test_a_script_without_spaces_has_a_word_in_each_character():
-    assert fluency.words_of("東京に住む Anna-Lena, ¿qué? 12_3") == [
-        "東",
-        "京",
-        "に",
-        "住",
-        "む",
-        "anna",
-        "lena",
-        "qué",
-        "12",
-        "3",
-    ]
-
-
 def test_fluency_is_null_without_a_classifier_and_says_which_setting_names_one():
     assert summary(["a", "b"])["fluency"] == Missing("no classifier was asked (evaluation.fluency.classifier)")
 
