@@ -59,6 +59,7 @@ METRICS = {
     "validation_initiating_probability": "palu.evaluation.probability",
     "validation_probability": "palu.evaluation.probability",
     "validation_rouge": "palu.evaluation.rouge",
+    "validation_span_leak": "palu.evaluation.span_leak",
     "validation_truth_ratio": "palu.evaluation.truth_ratio",
     "verbatim_memorization": "palu.evaluation.verbatim",
     "verbatim_memorization_stemmed": "palu.evaluation.verbatim",

@@ -163,7 +163,9 @@ class Bootstrap:
             return self._attack(evaluation, metric)
         values = self._items(evaluation, metric)
         if metric == GEOMETRIC:
-            return np.exp(self._mean(metric, np.where(values == 0, LOG_OF_0, np.log(np.maximum(values, TINY)))))
+            logs = np.where(values == 0, LOG_OF_0, np.log(np.maximum(values, TINY)))
+            found: Drawn = np.exp(self._mean(metric, logs))
+            return found
         counts = self._items(evaluation, COUNTS[metric]) if metric in COUNTS else None
         return self._mean(metric, values, counts)
 
@@ -206,14 +208,14 @@ class Bootstrap:
         """The harmonic mean of the components' means, which are of the same draws where they are of the same part."""
         means = []
         for component in COMPONENTS:
-            if evaluation.measured(component.name).value is not None:
-                values = self._items(evaluation, component.name)
+            values = self._values.get((str(evaluation.folder), component.name), np.empty(0))
+            if np.isfinite(values).any():
                 is_ratio = component.name.endswith("truth_ratio")
                 means.append(self._mean(component.name, np.maximum(0, 1 - values) if is_ratio else values))
         if not means:
-            raise NotMeasured(f"{evaluation.folder}: summary.json has none of the utility's components")
+            raise NotMeasured(f"{evaluation.folder}: scores.parquet has no items of the utility's components")
         with np.errstate(divide="ignore"):  # a component of 0 makes it 0
-            found: Drawn = len(means) / sum(1 / each for each in means)
+            found: Drawn = len(means) / np.sum(1 / np.stack(means), axis=0)
         return found
 
     def _pair(self, evaluation: Evaluation) -> list[Drawn]:
