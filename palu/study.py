@@ -193,10 +193,11 @@ class Study:
 
     @cached_property
     def evaluation_tagger(self) -> TaggerPart | None:
-        """Whose spans tell the initiating tokens in the evaluation and are shown in the report."""
-        if self.evaluation.tagger is not None:
-            return self.taggers[self.evaluation.tagger]
-        return next(iter(self.taggers.values()), None)
+        """Whose spans the evaluation reads and the report shows: the one that it names, else the scorecard's gold or
+        the first of kind `annotations`, which no tagger drew, else the first of all."""
+        annotated = [label for label, tagger in self.taggers.items() if tagger.name == "annotations"]
+        labels = [self.evaluation.tagger, self.tagging.gold, *annotated, *self.taggers]
+        return next((self.taggers[label] for label in labels if label is not None), None)
 
     def description(self) -> dict[str, Any]:
         """What a report says of the study."""

@@ -14,9 +14,8 @@ from palu.ks import (
     ks_neighbours,
     ks_p_value,
     ks_statistic,
-    ks_step,
-    ks_tied,
 )
+from tests.benchmarks.ties import true_distance
 
 
 def test_the_known_neighbours_of_two_hundred_items():
@@ -79,39 +78,50 @@ def test_the_published_log_gives_the_published_p_value(shared):
     assert found.here.p_value == pytest.approx(5.86730162802883e-14, rel=1e-12)
 
 
-def test_within_one_step_is_a_tie_and_beyond_is_not():
-    step = ks_step(200, 200)
-    assert step == 1 / 200
-    assert ks_tied(0.100, 0.105, step)
-    assert ks_tied(0.105, 0.100, step)
-    assert not ks_tied(0.100, 0.110, step)
-    assert not ks_tied(0.100, 0.1055, step)
-
-
-def test_the_bootstrap_equals_drawing_items_one_resample_at_a_time():
+def test_the_band_equals_drawing_items_one_resample_at_a_time():
     draw = random.Random(1)
     runs = [[draw.gauss(mean, 1) for _ in range(15)] for mean in (0.0, 0.8)]
     reference = [draw.gauss(0, 1) for _ in range(15)]
     runs[0][3] = reference[3] = runs[0][4]  # ties
     found = bootstrap_ks(runs, reference, resamples=200, level=0.9, seed=7)
 
+    def lead(run, items, at):
+        return sum((run[i] <= at) - (reference[i] <= at) for i in items) / 15
+
     chosen = np.random.Generator(np.random.PCG64(7)).integers(0, 15, size=(200, 15))
     naive = []
     for items in chosen:
-        own = [ks_2samp([run[i] for i in items], [reference[i] for i in items]).statistic for run in runs]
+        own = [max(abs(lead(run, items, at) - lead(run, range(15), at)) for at in {*run, *reference}) for run in runs]
         naive.append(sum(own) / 2)
     observed = sum(ks_2samp(run, reference).statistic for run in runs) / 2
-    low, high = np.quantile(np.array(naive) + observed - np.mean(naive), [0.05, 0.95])
-    assert (found.low, found.high) == pytest.approx((max(low, 0), min(high, 1)))
+    half = np.quantile(naive, 0.9)
+    assert (found.low, found.high) == pytest.approx((max(observed - half, 0), min(observed + half, 1)))
     assert found.low < observed < found.high
 
 
-def test_the_bootstrap_is_the_same_every_time_and_exact_at_the_ends():
+def test_the_band_is_the_same_every_time_and_of_nothing_where_two_models_are_one():
     values = [float(i) for i in range(20)]
-    far = [value + 100 for value in values]
     assert bootstrap_ks([values], values) == bootstrap_ks([values], values)
     assert (bootstrap_ks([values], values).low, bootstrap_ks([values], values).high) == (0, 0)
-    assert (bootstrap_ks([far], values).low, bootstrap_ks([far], values).high) == (1, 1)
+
+
+def test_the_band_of_a_model_that_is_wholly_apart_ends_at_1_and_does_not_claim_to_be_sure():
+    values = [float(i) for i in range(20)]
+    found = bootstrap_ks([[value + 100 for value in values]], values)
+    assert found.high == 1
+    assert 0.5 < found.low < 1
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.1, 0.4, 1.05])
+def test_the_band_holds_the_true_distance_in_95_of_100_also_where_it_is_0(shift):
+    # of the 200 the share may be 2.6 deviations below 95%: 0.95 - 2.6 sqrt(0.95 * 0.05 / 200)
+    truth, held = true_distance(shift), 0
+    for seed in range(200):
+        generator = np.random.Generator(np.random.PCG64(seed))
+        model, retain = generator.normal(shift, 1, 100), generator.normal(0, 1, 100)
+        found = bootstrap_ks([model.tolist()], retain.tolist(), resamples=200, seed=seed)
+        held += found.low <= truth <= found.high
+    assert held / 200 >= 0.91
 
 
 @pytest.mark.parametrize(("runs", "reference"), [([], [1.0]), ([[]], []), ([[1.0, 2.0]], [1.0])])
@@ -120,7 +130,7 @@ def test_a_bootstrap_over_nothing_or_over_other_items_is_refused(runs, reference
         bootstrap_ks(runs, reference)
 
 
-def test_a_p_value_is_told_in_one_line_with_its_statistic_interval_and_neighbours():
+def test_a_p_value_is_written_in_one_line_with_its_statistic_interval_and_neighbours():
     assert describe(14 / 200, 0.71260, 200, 200, Interval(0.034, 0.118, 0.95, 1000)) == (
         "p = 0.7126 (D = 0.070, 95% interval over items [0.03, 0.12]; one step away: p = 0.7934, 0.6284)"
     )
@@ -136,7 +146,7 @@ def test_a_small_p_value_keeps_three_digits_and_its_neighbours_two():
 
 
 @pytest.mark.parametrize(("statistic", "p_value", "neighbour"), [(0.0, 1.0, "1.0000"), (1.0, 2 / 252, "0.0794")])
-def test_at_an_end_of_the_scale_one_neighbour_is_told(statistic, p_value, neighbour):
+def test_at_an_end_of_the_scale_one_neighbour_is_written(statistic, p_value, neighbour):
     # five against five: 2 of 252 orders are fully apart, 20 of 252 differ by four items or more
     assert describe(statistic, p_value, 5, 5).endswith(f"; one step away: p = {neighbour})")
 

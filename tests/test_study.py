@@ -79,6 +79,22 @@ def test_a_last_step_names_a_run_only_where_it_is_not_the_default():
     assert keys[2] != keys[0]
 
 
+@pytest.mark.parametrize(
+    ("taggers", "changes", "expected"),
+    [
+        (["rules"], {}, "rules"),
+        (["rules", "gold"], {}, "gold"),
+        (["rules", "gold", "other"], {"tagging": {"gold": "other"}}, "other"),
+        (["rules", "gold"], {"evaluation": {"tagger": "rules"}}, "rules"),
+    ],
+)
+def test_the_evaluation_reads_the_tagger_that_it_names_else_gold_spans_else_the_first(taggers, changes, expected):
+    kinds = {"rules": {"name": "spacy"}, "gold": {"name": "annotations"}}
+    kinds["other"] = {"name": "annotations", "path": "mine.jsonl"}
+    study = parse(taggers={name: kinds[name] for name in taggers}, methods={"npo": {}}, **changes)
+    assert study.evaluation_tagger.label == expected
+
+
 def test_the_only_tagger_is_the_default():
     study = parse(taggers={"gold": {"name": "annotations"}}, methods={"palu": {"top_k": 5}})
     assert study.runs[0].tagger.label == "gold"
@@ -268,6 +284,8 @@ def test_each_run_of_a_grid_has_the_learning_rate_of_what_it_trains() -> None:
         training={"lora": adapter}, methods={"npo": {}, "gd": {"lora": None}, "ga": {"learning_rate": 3e-5}}
     )
     assert [run.training.learning_rate for run in shared.runs] == [1e-4, 1e-5, 3e-5]
+
+
 @pytest.mark.parametrize(
     ("asked", "reference", "indexed"),
     [(1, {}, 5), ([2, 7], {}, 7), ([3, None], {}, None), (3, {"first_n": 2}, 3), (3, {"first_n": 9}, 9)],

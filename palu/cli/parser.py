@@ -157,14 +157,19 @@ def _add_training(command: Command) -> None:
 
 
 def _add_evaluation(command: Command) -> None:
-    one = command(stages.infer, "generate and compute log-probabilities", "model", "examples", "out")
+    one = command(
+        stages.infer,
+        "generate and compute log-probabilities; the original judges the answers",
+        *("model", "examples", "out"),
+        optional=["original"],
+    )
     one.add_argument("--model-settings", metavar="YAML", help="template and length limit: a study's section `model`")
     one = command(
         stages.score,
         "compute metrics without the model",
         "examples",
         "evaluation",
-        optional=["spans", "retain-scores", "original-scores", "reference-logprobs", "fluency"],
+        optional=["spans", "retain-scores", "original-scores", "reference-logprobs", "fluency", "answers"],
     )
     one.add_argument("--run", default="", help="the model's name in the scores table")
     command(stages.classify, "ask a classifier how fluent the generations are", "examples", "generations", "out")
@@ -181,7 +186,7 @@ def _add_evaluation(command: Command) -> None:
         "evaluate a model on a benchmark",
         "model",
         "out",
-        optional=["retain-logs", "original-logs", "reference-model", "spans"],
+        optional=["retain-logs", "original-logs", "reference-model", "original", "spans"],
     )
     one.add_argument("--retain-auc", type=float, metavar="X", help=RETAIN_AUC_HELP)
     one.add_argument("--benchmark", required=True, help=f"{BENCHMARK_HELP}; --set takes its settings")

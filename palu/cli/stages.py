@@ -183,15 +183,16 @@ def loss(options: argparse.Namespace) -> None:
 
 
 def infer(options: argparse.Namespace) -> None:
+    from palu.evaluation.infer import GENERATIONS_NAME
     from palu.evaluation.infer import infer as run
+    from palu.evaluation.judge_answers import ANSWERS_NAME, judge_answers
 
-    run(
-        model_folder=options.model,
-        examples_path=options.examples,
-        out_folder=options.out,
-        model_settings=ModelSettings.parse(read_mapping(options.model_settings, "--model-settings"), "model"),
-        settings=EvaluationSettings.parse(merged(options), "evaluation"),
-    )
+    model = ModelSettings.parse(read_mapping(options.model_settings, "--model-settings"), "model")
+    settings = EvaluationSettings.parse(merged(options), "evaluation")
+    run(options.model, options.examples, options.out, model, settings)
+    if options.original:
+        answers = options.out / GENERATIONS_NAME, options.out / ANSWERS_NAME
+        judge_answers(options.original, options.examples, *answers, model, settings)
 
 
 def score(options: argparse.Namespace) -> None:
@@ -208,6 +209,7 @@ def score(options: argparse.Namespace) -> None:
             gradient_norms=folder / "gradient_norms.parquet",
             fluency=options.fluency,
             reference=options.reference_logprobs,
+            answers=options.answers,
         ),
         out_folder=folder,
         settings=EvaluationSettings.parse(merged(options), "evaluation"),
@@ -233,7 +235,7 @@ def score_logs(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    from palu import benchmarks
+    from palu import benchmarks, tables
     from palu.evaluation.evaluate import evaluate as run
     from palu.evaluation.terminal import summary_text
 
@@ -243,12 +245,12 @@ def evaluate(options: argparse.Namespace) -> None:
     needed = benchmark_settings.prompt_template
     if options.template is not None and needed not in {None, options.template}:
         raise UserError(f"--template: {options.template!r}; allowed for benchmark {options.benchmark}: {needed}")
-    examples = options.out / "examples.parquet"
+    examples, gold = options.out / "examples.parquet", options.out / "gold.parquet"
     benchmarks.prepare(
         options.benchmark,
         benchmark_settings.parse(values, f"benchmark {options.benchmark}"),
         examples,
-        options.out / "gold.parquet",
+        gold,
     )
     model_values = {
         "checkpoint": str(options.model),
@@ -258,6 +260,7 @@ def evaluate(options: argparse.Namespace) -> None:
     settings = read_mapping(options.settings, "--settings")
     if options.retain_auc is not None:
         settings["retain_auc"] = options.retain_auc
+    has_gold = tables.opened(gold, "spans", {}).metadata.num_rows > 0
     scored = run(
         model_folder=options.model,
         examples_path=examples,
@@ -267,8 +270,9 @@ def evaluate(options: argparse.Namespace) -> None:
         run=options.model.name,
         retain_scores_path=options.retain_logs,
         original_scores_path=options.original_logs,
-        spans_path=options.spans,
+        spans_path=options.spans or (gold if has_gold else None),
         reference_folder=options.reference_model,
+        original_folder=options.original,
     )
     print(visible(summary_text(scored)))
 

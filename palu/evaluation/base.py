@@ -23,6 +23,8 @@ NO_RETAIN = Missing("no scores of a retain model were given")
 NO_ORIGINAL = Missing("no scores of the original model were given")
 # Why a row without a prompt has no answer. Such a row is left out of means over answers, unless all are so.
 DOCUMENT = Missing("a document has no prompt to answer")
+# Why an answer without a token has no value of its tokens. It is left out of such means in the same way.
+EMPTY = Missing("the answer is empty")
 
 # metric -> example_id -> value. A metric of an item stands at the item's original reply. Beside the names of
 # summary.json there are facts of single rows, which other metrics and the peer's layout need: `loss` (mean negative
@@ -95,10 +97,10 @@ def mean(values: Mapping[str, Value], what: str) -> Value:
 
 
 def answers(values: Mapping[str, Value]) -> Mapping[str, Value]:
-    """`values` without those of documents; all of them where every row is one."""
-    if DOCUMENT not in values.values():
+    """`values` without those of documents and empty answers; all of them where every row is one."""
+    if DOCUMENT not in values.values() and EMPTY not in values.values():
         return values
-    return {key: value for key, value in values.items() if value != DOCUMENT} or values
+    return {key: value for key, value in values.items() if value not in (DOCUMENT, EMPTY)} or values
 
 
 def unusable(value: Value) -> str | None:

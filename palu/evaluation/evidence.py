@@ -64,7 +64,9 @@ NOT_GIVEN = {
     "gradient norms": Missing("no gradient norms were computed (evaluation.gradient_norms)"),
     "reference model": Missing("no reference model was given"),
     "classifier": Missing("no classifier was asked (evaluation.fluency.classifier)"),
+    "original": Missing("no original model was given to judge the answers"),
 }
+NO_SPANS = Missing("no spans were given")
 
 
 def _of(values: RowValues, example_id: str) -> Value:
@@ -81,7 +83,8 @@ class Evidence:
     spans: sensitive characters of a reply, by example_id; None where no tagger's spans were given.
     continuation_tokens: how many tokens of a document's true continuation the answer is compared with.
     gradient_norms, fluencies: by example_id, from passes of their own. reference_losses: by example_id, of the other
-    model. Each is Missing where it was not given.
+    model. answer_losses: by example_id, what the original makes of the generation. Each is Missing where it was not
+    given.
     """
 
     scope: Scope
@@ -94,6 +97,7 @@ class Evidence:
     gradient_norms: RowValues = NOT_GIVEN["gradient norms"]
     reference_losses: RowValues = NOT_GIVEN["reference model"]
     fluencies: RowValues = NOT_GIVEN["classifier"]
+    answer_losses: RowValues = NOT_GIVEN["original"]
 
     def beside(
         self, retain: ItemScores | None, retain_auc: float | None, original: ItemScores | None = None
@@ -125,6 +129,10 @@ class Evidence:
         """The classifier's probability that the row's generation is clean text."""
         return _of(self.fluencies, example_id)
 
+    def answer_loss(self, example_id: str) -> Value:
+        """The original's mean negative log-likelihood of the row's generation, per token."""
+        return _of(self.answer_losses, example_id)
+
     def reading(self, example: Example) -> Reading | Missing:
         """The row's reading; Missing where it was not evaluated or its numbers are not finite."""
         found = self.readings.get(example["example_id"])
@@ -142,7 +150,8 @@ class Evidence:
 class EvidencePaths:
     """The files that evidence is gathered from; those that may be absent are None.
 
-    reference: another model's log-probabilities, from which its losses are read.
+    reference: another model's log-probabilities, from which its losses are read. answers: what the original makes of
+    the generations.
     """
 
     examples: Path
@@ -152,6 +161,7 @@ class EvidencePaths:
     gradient_norms: Path | None = None
     fluency: Path | None = None
     reference: Path | None = None
+    answers: Path | None = None
 
 
 def gather(paths: EvidencePaths, settings: EvaluationSettings) -> Evidence:
@@ -176,6 +186,9 @@ def gather(paths: EvidencePaths, settings: EvaluationSettings) -> Evidence:
         gradient_norms=_row_values(paths.gradient_norms, same, "gradient norms"),
         reference_losses=_losses(paths.reference, of_examples),
         fluencies=_row_values(paths.fluency, same, "classifier"),
+        answer_losses=_row_values(
+            paths.answers, same | {"generations": tables.content_digest(paths.generations)}, "original"
+        ),
     )
 
 

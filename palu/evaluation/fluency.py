@@ -3,18 +3,17 @@
 `fluency` is the probability that a classifier gives to clean text, as in OpenUnlearning: the judge is a second model,
 which may be out of reach. It reads the first 32 tokens of an answer, and 512 of what continues a document (MUSE), as
 OpenUnlearning's configs do (`evaluation.fluency.max_length`). Three measures need none, of the generation's words
-(runs of letters and digits; a character of a script without spaces is a word by itself):
+(`palu.evaluation.words`):
 
-    forget_ngram_entropy      (2/3) H(2-grams) + (4/3) H(3-grams), in bits, the "generation entropy" of arXiv
-                              2202.05262: low where the same words come again and again; long texts have more of it
-    forget_repetition         1 - distinct / all 4-grams, "seq-rep-4" of arXiv 1908.04319: 0, nothing is said twice
-    forget_empty_generations  the share of generations without a word
+    forget_ngram_entropy  (2/3) H(2-grams) + (4/3) H(3-grams), in bits, the "generation entropy" of arXiv 2202.05262:
+                          low where the same words come again and again; long texts have more of it
+    repetition            1 - distinct / all 4-grams, "seq-rep-4" of arXiv 1908.04319: 0, nothing is said twice
+    empty_answers         the share of generations without a word
 
 A generation with fewer than 3 (4) words has no entropy (repetition), and stays out of that mean.
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping
 from types import ModuleType
@@ -23,18 +22,17 @@ from palu.evaluation.base import DOCUMENT, ItemScores, Missing, Scope, Value, an
 from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import Evidence
 from palu.evaluation.items import prompted_part
+from palu.evaluation.words import words_of
 
 SOURCES: tuple[ModuleType, ...] = ()
 
-# A character of a script that is written without spaces, or a run of other letters and digits
-_WORD = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+")
 # Weights of the entropies of 2-grams and 3-grams
 ENTROPY_WEIGHTS = {2: 2 / 3, 3: 4 / 3}
 REPEATED = 4
 
 
 def items(evidence: Evidence) -> ItemScores:
-    names = ("fluency", "forget_ngram_entropy", "forget_repetition", "forget_empty_generations")
+    names = ("fluency", "forget_ngram_entropy", "repetition", "empty_answers")
     scores = {name: ScoreColumn() for name in names}
     for item in evidence.items.get(prompted_part(evidence.scope.parts), ()):
         if not item.original["prompt"]:
@@ -49,11 +47,11 @@ def items(evidence: Evidence) -> ItemScores:
                 scores[name].add(item.example_id, missing)
             continue
         words = words_of(text)
-        scores["forget_empty_generations"].add(item.example_id, float(not words))
+        scores["empty_answers"].add(item.example_id, float(not words))
         if len(words) >= max(ENTROPY_WEIGHTS):
             scores["forget_ngram_entropy"].add(item.example_id, ngram_entropy(words))
         if len(words) >= REPEATED:
-            scores["forget_repetition"].add(item.example_id, repetition(words))
+            scores["repetition"].add(item.example_id, repetition(words))
     return scores
 
 
@@ -61,16 +59,11 @@ def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
     needed = {
         "fluency": "fluency",
         "forget_ngram_entropy": "n-gram entropy (generations of 3 words or more)",
-        "forget_repetition": "repetition (generations of 4 words or more)",
-        "forget_empty_generations": "emptiness",
+        "repetition": "repetition (generations of 4 words or more)",
+        "empty_answers": "emptiness",
     }
     absent = scope.lacking(prompted_part(scope.parts))
     return {name: absent or mean(answers(items.get(name, {})), what) for name, what in needed.items()}
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text, in lower case."""
-    return _WORD.findall(text.lower())
 
 
 def ngrams(words: list[str], n: int) -> Counter[tuple[str, ...]]:

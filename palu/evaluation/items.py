@@ -42,6 +42,15 @@ def prompted_part(parts: Container[str]) -> str:
     return VERBMEM if VERBMEM in parts else "forget"
 
 
+def judged_parts(parts: Container[str]) -> dict[str, str]:
+    """Metric of the answers that the original judges -> the part whose prompts they answer.
+
+    parts: the benchmark's.
+    """
+    retain = KNOWMEM["retain"] if VERBMEM in parts else "retain"
+    return {"answer_nll": prompted_part(parts), "retain_answer_nll": retain}
+
+
 def measured_parts(kinds: Container[tuple[str, str]]) -> tuple[str, ...]:
     """The parts that are asked and measured: those of the tables, and `validation` where the benchmark has it.
 
@@ -173,8 +182,8 @@ def read_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[E
         if item.paraphrase:
             yield item.paraphrase
         yield from item.perturbed
-        if item.question and settings.paraphrased_questions:
-            yield item.question
+        if settings.paraphrased_questions:
+            yield from _forget_question(item)
 
 
 def asked_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[Example]:
@@ -183,8 +192,14 @@ def asked_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[
     for item in items:
         if item.original["part"] in asked and item.original["prompt"]:
             yield item.original
-            if item.question and settings.paraphrased_questions:
-                yield item.question
+            if settings.paraphrased_questions:
+                yield from _forget_question(item)
+
+
+def _forget_question(item: Item) -> Iterator[Example]:
+    """The paraphrased question, where a metric reads it."""
+    if item.question and item.question["part"] == "forget":
+        yield item.question
 
 
 def attacked_among(items: Mapping[str, Sequence[Item]]) -> list[str]:

@@ -30,6 +30,7 @@ OPTIONAL = {
     "validation_initiating_probability": "no spans were given, or the benchmark has no part validation",
     "validation_probability": "the benchmark has no part validation",
     "validation_rouge": "the benchmark has no part validation",
+    "validation_span_leak": "the benchmark has no part validation",
     "validation_truth_ratio": "the benchmark has no part validation",
     "verbatim_memorization": "the benchmark has no part verbmem",
     "verbatim_memorization_stemmed": "the benchmark has no part verbmem",

@@ -51,12 +51,13 @@ class EvaluationSettings(Settings):
     parts: the examples' parts to evaluate; one that the benchmark lacks is passed over.
     max_new_tokens: where a greedy generation is cut (the peer's 200). verbmem_new_tokens, knowmem_new_tokens: the same
     for MUSE's starts of documents, of whose true continuation as many tokens count, and for its questions.
-    paraphrased_questions: also ask the paraphrased questions, for `forget_paraphrased_question_*`.
+    paraphrased_questions: also ask the forget part's paraphrased questions, where the benchmark has them, for
+    `span_leak_paraphrase` and `forget_paraphrased_question_*`.
     gradient_norms: also compute one gradient per row of the parts forget and holdout, for `mia_gradnorm`.
     fluency: the classifier of `fluency`.
     retain_auc: the retain model's Min-K AUC, for `privleak` where no scores of that model are given.
     metrics: names of `palu.evaluation.METRICS`; none = all that the given files allow.
-    tagger: whose spans tell the initiating tokens; none = the study's only tagger, if it has one.
+    tagger: whose spans say what is sensitive; none = the study's gold spans, else its first tagger, if it has one.
     first_n: how many tokens of every run of sensitive tokens are initiating; null = all.
     """
 
@@ -64,7 +65,7 @@ class EvaluationSettings(Settings):
     max_new_tokens: PositiveCount = 200
     verbmem_new_tokens: PositiveCount = 128
     knowmem_new_tokens: PositiveCount = 32
-    paraphrased_questions: bool = False
+    paraphrased_questions: bool = True
     gradient_norms: bool = True
     fluency: FluencySettings = FluencySettings()
     retain_auc: Annotated[float, Field(ge=0, lt=1)] | None = None

@@ -6,7 +6,10 @@ from palu.evaluation.score import Scored
 SECTIONS = {
     "The field's aggregates (1 is best)": ("memorization", "privacy", "utility", "overall"),
     "Forgetting": (
+        "span_leak",
+        "span_leak_paraphrase",
         "forget_quality",
+        "first_word_probability",
         "forget_probability",
         "forget_initiating_probability",
         "forget_rouge",
@@ -25,7 +28,14 @@ SECTIONS = {
         "mia_gradnorm",
         "privleak",
     ),
-    "Fluency": ("fluency", "forget_ngram_entropy", "forget_repetition", "forget_empty_generations"),
+    "Fluency": (
+        "answer_nll",
+        "retain_answer_nll",
+        "repetition",
+        "empty_answers",
+        "fluency",
+        "forget_ngram_entropy",
+    ),
     "Utility": (
         "model_utility",
         "knowledge_memorization_retain",

@@ -1,19 +1,28 @@
 """The setting that a grid recommends for each method, by a rule that is the same for all, and the rows that chose it.
 
-Among the settings that keep the utility target, those that meet the most targets; among them the one whose farthest
-level (of TOFU: initiating-token probability, ROUGE) is nearest to its aim. Where no setting keeps utility, the one
-with the highest. Levels are those of the study's own validation rows where its evaluations measure them, and then
-never those of the reported rows. A study without such rows is ranked by its reported ones: its choice is for another
-study, since numbers that chose a setting say little about it.
+Among the settings that keep the utility target (or, where none surely does, that do not surely miss it), those that
+meet the most targets; among them the one with the smallest distance: how far the leak that is farthest above the
+retain model's (without one, above 0) is from it. Where every setting misses utility, the one with the highest. The
+answers are those to the study's own validation rows where its evaluations measure these, and then never those to the
+reported rows. A study without such rows is ranked by its reported ones: its choice is for another study, since
+numbers that chose a setting say little about it.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from palu import tables
-from palu.reporting.axes import FORGET, LEVEL_TOLERANCE
+from palu.reporting.aims import FORGET, LEVEL_TOLERANCE, Measure
+from palu.reporting.checks import MET, MISSED, NOT_MEASURED
 from palu.reporting.collect import Study
-from palu.reporting.verdict import Judged, judged
+from palu.reporting.resampling import Bootstrap
+from palu.reporting.verdict import Judged, judged, together
+
+RULE = (
+    "Among the settings that keep the utility target, those that meet the most targets; among them the one with the "
+    "smallest distance, of the leak that is farthest above its goal. A setting whose utility is undecided comes after "
+    "those that keep it; where every setting misses utility, the one with the highest is taken."
+)
 
 UTILITY_NOTE = (
     "Model utility has no rows of its own for choosing: it is measured on the same rows when a setting is chosen and "
@@ -23,7 +32,7 @@ UTILITY_NOTE = (
 
 @dataclass(frozen=True)
 class Choice:
-    """A method's recommended setting. distance: of its farthest level from its aim."""
+    """A method's recommended setting. distance: of its farthest leak from its goal."""
 
     method: str
     arm: str
@@ -44,27 +53,13 @@ class Selection:
     choices: tuple[Choice, ...]
 
 
-def rule(study: Study) -> tuple[str, str]:
-    """The rule in words, and in a word what its distance is from."""
-    lead = "Among the settings that keep the utility target, those that meet the most targets; among them the one "
-    if all(measure.aim == "level" for measure in study.axes.forgetting):
-        nearest, aim = "whose farthest level is nearest to the retain model's", "the retain model's"
-    else:
-        nearest, aim = (
-            "that leaves the smallest share of the original's level in the measure where it leaves most (of PrivLeak "
-            "its distance from 0, of 100)",
-            "its aim",
-        )
-    return f"{lead}{nearest}. Where none keeps utility, the one with the highest.", aim
-
-
-def select(study: Study, verdicts: Sequence[Judged]) -> Selection:
+def select(study: Study, bootstrap: Bootstrap, verdicts: Sequence[Judged]) -> Selection:
     """Rank the grid and say by which rows. verdicts: on the reported rows, used where there are no others."""
     note = study.index.selection.note if study.index.selection else None
     if not any(arm.varied for arm in study.arms):
         return _without_grid(study, note)
     if is_validated(study):
-        return _by_validation(study, note)
+        return _by_validation(study, bootstrap, note)
     choices = tuple(choose(verdicts))
     idle = "" if choices else f" {_nothing_judged(verdicts)}"
     items = f"the {len(study.items)} reported rows"
@@ -84,30 +79,35 @@ def select(study: Study, verdicts: Sequence[Judged]) -> Selection:
 
 
 def is_validated(study: Study) -> bool:
-    """Whether some evaluation measures the levels of the validation rows."""
-    return any(measure.metric in study.metrics for measure in study.axes.validation)
+    """Whether some evaluation measures what is gone on the validation rows."""
+    return bool(_watched(study))
+
+
+def _watched(study: Study) -> list[Measure]:
+    """What is gone, of the validation rows."""
+    return study.aims.on(tables.VALIDATION, study.metrics.__contains__)[0]
 
 
 def _without_grid(study: Study, note: str | None) -> Selection:
     idle = f" Its {_validation(study)} chose nothing: each method has one setting." if study.validation_rows else ""
     if note:
         return Selection(None, "", note + idle, None, ())
-    warning = "The study does not say which items chose the settings: they stand in its file." + idle
+    warning = "The study does not say which items chose the settings: they are in its file." + idle
     return Selection(None, "", "", warning, ())
 
 
-def _by_validation(study: Study, note: str | None) -> Selection:
+def _by_validation(study: Study, bootstrap: Bootstrap, note: str | None) -> Selection:
     items = _validation(study) if study.validation_rows else "the validation rows"
     words = (
         f"The study's own validation rows ({study.validation_rows or 'an unknown number'} in all): they are to be "
         f"forgotten like the others, and no text or verdict of this page is about them. Settings are judged by what "
-        f"is measured there ({', '.join(measure.title for measure in study.axes.validation)}); the reported items had "
+        f"is measured there ({', '.join(measure.title for measure in _watched(study))}); the reported items had "
         f"no say."
     )
     if any(run.entry.training.get("stop") for run in study.runs):
-        words += " The same rows told runs when to stop."
+        words += " The same rows also say when a run stops."
     words += f" {note}" if note else ""
-    own = [judged(study, arm, tables.VALIDATION) for arm in study.arms]
+    own = [judged(study, bootstrap, arm, tables.VALIDATION) for arm in study.arms]
     warning = _known_to_retain(study)
     choices = () if warning else tuple(choose(own))
     if not warning and not choices:
@@ -121,27 +121,27 @@ def _validation(study: Study) -> str:
 
 def _nothing_judged(verdicts: Sequence[Judged]) -> str:
     """Why no setting is recommended: the first target that could not be judged."""
-    unknown = next(check for each in verdicts for check in each.checks if check.status == "unknown")
-    return f"No setting is recommended. {unknown.title}: {unknown.sentence}."
+    lacking = next(check for each in verdicts for check in each.checks if check.status == NOT_MEASURED)
+    return f"No setting is recommended. {lacking.title}: {lacking.sentence}."
 
 
 def _known_to_retain(study: Study) -> str | None:
     """Why the retain model's level on the validation rows is no goal: it answers them as the original does."""
     if study.retain is None:
         return None
-    told = []
-    for measure in study.axes.validation:
+    known = []
+    for measure in _watched(study):
         before = study.original.measured(measure.metric).value
         after = study.retain.measured(measure.metric).value
         if before is not None and after is not None:
             if abs(before - after) > LEVEL_TOLERANCE:
                 return None
-            told.append(f"{measure.title} {after:.3f}, original {before:.3f}")
-    if not told:
+            known.append(f"{measure.title} {after:.3f}, original {before:.3f}")
+    if not known:
         return None
     return (
-        f"On the validation rows the retain model is where the original is ({'; '.join(told)}), as one that was "
-        f"trained on them would be: they do not tell what forgetting should reach, and no setting is recommended."
+        f"On the validation rows the retain model is where the original is ({'; '.join(known)}), as one that was "
+        f"trained on them would be: they do not say what forgetting should reach, and no setting is recommended."
     )
 
 
@@ -153,14 +153,15 @@ def choose(verdicts: Iterable[Judged]) -> list[Choice]:
         by_method.setdefault(verdict.arm.method, []).append(verdict)
     choices = []
     for method, own in by_method.items():
-        can_be_judged = [each for each in own if all(check.status != "unknown" for check in each.checks)]
+        can_be_judged = [each for each in own if all(check.status != NOT_MEASURED for check in each.checks)]
         if can_be_judged and any(verdict.arm.varied for verdict in own):
             best = min(can_be_judged, key=_rank)
-            choices.append(Choice(method, best.arm.name, best.cost, best.keeps_utility, len(own)))
+            choices.append(Choice(method, best.arm.name, best.distance, best.keeps_utility, len(own)))
     return choices
 
 
-def _rank(verdict: Judged) -> tuple[bool, int, float]:
-    if verdict.keeps_utility:
-        return False, -verdict.met, verdict.cost
-    return True, 0, -verdict.kept
+def _rank(verdict: Judged) -> tuple[int, int, float]:
+    utility = together(verdict.utility)
+    if utility == MISSED:
+        return 2, 0, -verdict.kept
+    return int(utility != MET), -verdict.met, verdict.distance

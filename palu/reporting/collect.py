@@ -4,18 +4,21 @@ Nothing is computed here. A number that is not there stays `None` with the reaso
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from palu import tables
 from palu.errors import UserError
 from palu.files import canonical_json, read_json
-from palu.reporting.axes import FORGET, Axes, axes_of
+from palu.reporting.aims import FORGET, Aims, aims_of
 from palu.reporting.index import Index, RunEntry
 from palu.reporting.items import ForgetItem, asked, items_of, questions
 from palu.span_tables import read_spans
@@ -66,13 +69,21 @@ class Evaluation:
             return Measured(None, f"the evaluation wrote {value}")
         return Measured(float(value))
 
+    def items(self, metrics: Collection[str]) -> Iterator[tuple[str, list[str], npt.NDArray[np.float64]]]:
+        """(metric, example ids, values) of the items that have one, for those of `metrics` that the scores hold."""
+        scores = tables.read(self.folder / "scores.parquet", "scores")
+        wanted = pc.is_in(scores["metric"], value_set=pa.array(sorted(metrics), pa.string()))
+        scores = scores.filter(pc.and_(wanted, pc.is_finite(pc.fill_null(scores["value"], math.nan))))
+        for metric in pc.unique(scores["metric"]).to_pylist():
+            own = scores.filter(pc.equal(scores["metric"], metric))
+            yield metric, own["example_id"].to_pylist(), own["value"].to_numpy()
+
     @cached_property
     def truth_ratios(self) -> dict[str, float]:
         """example_id -> truth ratio of the forget items that have one: what forget quality compares."""
-        scores = tables.read(self.folder / "scores.parquet", "scores")
-        chosen = scores.filter(pc.equal(scores["metric"], TRUTH_RATIO))
-        pairs = zip(chosen["example_id"].to_pylist(), chosen["value"].to_pylist(), strict=True)
-        return {example_id: value for example_id, value in pairs if value is not None and math.isfinite(value)}
+        return {
+            key: float(value) for _, ids, own in self.items([TRUTH_RATIO]) for key, value in zip(ids, own, strict=True)
+        }
 
     @cached_property
     def generations(self) -> dict[str, str]:
@@ -142,6 +153,12 @@ class Arm:
         reason = next((each.reason for each in found if each.value is None), None)
         return values, reason
 
+    def lacking(self, metric: str) -> str | None:
+        """Why the arm has no mean: the first reason, and how many seeds it is of where not all; None where it has."""
+        values, reason = self.measured(metric)
+        missing = len(self.runs) - len(values)
+        return reason if missing in (0, len(self.runs)) else f"{missing} of {len(self.runs)} seeds have none: {reason}"
+
 
 @dataclass(frozen=True)
 class Study:
@@ -185,9 +202,9 @@ class Study:
         )
 
     @cached_property
-    def axes(self) -> Axes:
+    def aims(self) -> Aims:
         """What the study is judged by."""
-        return axes_of(self.measured.__contains__)
+        return aims_of(self.measured.__contains__, not any(item.prompt for item in self.items))
 
     @cached_property
     def first_n(self) -> tuple[int | None, str] | None:

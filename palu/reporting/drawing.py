@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from palu.inert import visible
+from palu.reporting.aims import STATISTIC
 from palu.reporting.collect import Arm, Study
-from palu.reporting.quality import STATISTIC
 
 Dashes = Literal["-"] | tuple[int, tuple[float, ...]]
 
@@ -33,7 +33,8 @@ TITLES = {
     STATISTIC: "KS statistic D to the retain model",
     "model_utility": "Model utility",
     "forget_probability": "Forget probability, whole reply",
-    "forget_initiating_probability": "Initiating-token probability",
+    "span_leak": "Span leak",
+    "first_word_probability": "First-word probability",
     "forget_rouge": "Forget ROUGE-L recall",
     "retain_probability": "Retain probability",
     "retain_rouge": "Retain ROUGE-L recall",

@@ -15,33 +15,26 @@ from palu import tables
 from palu.errors import UserError
 from palu.files import file_digest
 from palu.reporting import metrics
+from palu.reporting.aims import ATTACKS, DOCUMENTS_GONE, GONE, NOTICED, P_VALUE, STATISTIC
 from palu.reporting.choice import Selection
 from palu.reporting.collect import Arm, Measured, Run, Study
 from palu.reporting.items import ForgetItem
 from palu.reporting.marking import repeated, repetition, secrets
-from palu.reporting.quality import P_VALUE, STATISTIC
+from palu.reporting.resampling import PRIVLEAK
 from palu.reporting.statistics import SeedInterval, seed_interval
 from palu.reporting.unmeasured import Unmeasured, unmeasured
 from palu.reporting.verdict import Verdict
 
 # The first rows stand on the page, all of them in the spreadsheet beside it.
 ROW_LIMIT = 25
-# What stands for forget quality where there is no retain model to compare with.
-SUBSTITUTES = (
-    "forget_initiating_probability", "forget_probability", "forget_rouge", "extraction_strength",
-    "exact_memorization", "verbatim_memorization", "knowledge_memorization_forget",
-    *(metric.name for metric in metrics.ATTACKS),
-)  # fmt: skip
-NEEDS_RETAIN = (P_VALUE, STATISTIC, metrics.PRIVLEAK.name)
-KNOWN = (
-    *metrics.RESULTS, *metrics.COMPONENTS, *metrics.DISTANCES, *metrics.ATTACKS, metrics.PRIVLEAK, *metrics.FLUENCY,
-)  # fmt: skip
-TITLES = {metric.name: metric.title for metric in KNOWN} | {
-    P_VALUE: "Forget quality p",
-    STATISTIC: "KS statistic D",
-    "forget_truth_ratio": "Forget truth ratio",
-}
-COSTS = {metric.name for metric in KNOWN if metric.goal == "high"} | {metric.name for metric in metrics.FLUENCY}
+# What is shown in place of forget quality where there is no retain model to compare with.
+SUBSTITUTES = tuple(
+    each.metric for each in (*GONE, *DOCUMENTS_GONE, *NOTICED, *ATTACKS) if each.metric not in (STATISTIC, PRIVLEAK)
+)
+NEEDS_RETAIN = (P_VALUE, STATISTIC, PRIVLEAK)
+TITLES = {metric.name: metric.title for metric in (*metrics.JUDGED, *metrics.COMPONENTS, metrics.TRUTH)}
+TITLES |= {metric.name: metric.title for metric in metrics.FLUENCY if metric.name not in TITLES}
+TITLES[P_VALUE] = "Forget quality p"
 KEPT_PARTS = ("retain_", "real_authors_", "world_facts_")
 TABLES = ("summary.json", "reasons.json", "scores.parquet", "generations.parquet")
 
@@ -136,7 +129,7 @@ def gather(study: Study, verdicts: Sequence[Verdict], selection: Selection) -> E
 
 def is_cost(metric: str) -> bool:
     """Whether a metric tells what is kept, and not what is forgotten; a variant goes with the metric that it is of."""
-    return metric.removesuffix("_stemmed") in COSTS or metric.startswith(KEPT_PARTS)
+    return metric.removesuffix("_stemmed") in metrics.COSTS or metric.startswith(KEPT_PARTS)
 
 
 def choose(study: Study, verdicts: Sequence[Verdict], selection: Selection) -> tuple[Verdict, str]:
@@ -155,7 +148,7 @@ def choose(study: Study, verdicts: Sequence[Verdict], selection: Selection) -> t
     if len(among) == 1:
         how = f"the setting recommended by {selection.items}" if among != chosen else "its only setting"
         return among[0], f"{whose}: this is {how}."
-    best = min(among, key=lambda verdict: (-verdict.met, not verdict.keeps_utility, verdict.cost))
+    best = min(among, key=lambda verdict: (-verdict.met, not verdict.keeps_utility, verdict.distance))
     return best, (
         f"{whose}: of {len(among)} {'recommended ' if among != chosen else ''}settings this one meets most targets on "
         f"the reported rows, which makes its numbers look somewhat better than they are."

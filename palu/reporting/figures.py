@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from palu.inert import visible
+from palu.reporting.aims import STATISTIC
 from palu.reporting.collect import Arm, Study
 from palu.reporting.drawing import DASHES, INK, PALETTE, TITLES, Drawing, Look, legend, looks, render, say
 from palu.reporting.plane import p_axis, plane
-from palu.reporting.quality import STATISTIC, Qualities
+from palu.reporting.quality import Qualities
 
 
 def draw_all(study: Study, quality: Qualities) -> list[Drawing]:
@@ -20,7 +21,8 @@ def draw_all(study: Study, quality: Qualities) -> list[Drawing]:
 
 
 TRAJECTORIES = (
-    "forget_initiating_probability",
+    "span_leak",
+    "first_word_probability",
     "forget_rouge",
     "forget_probability",
     "model_utility",
@@ -65,7 +67,7 @@ def trajectories(study: Study, quality: Qualities) -> Drawing:
         metric: {arm.name: points for arm in study.arms if len(points := curve(study, arm, metric)) > 1}
         for metric in TRAJECTORIES
     }
-    judged = {measure.metric for measure in study.axes.measures}
+    judged = {measure.metric for measure in study.aims.targets}
     known = [metric for metric in TRAJECTORIES if metric not in STAND_INS or metric in judged]
     metrics = [metric for metric in known if curves[metric]][:6]
     if not metrics:
@@ -98,10 +100,10 @@ def trajectories(study: Study, quality: Qualities) -> Drawing:
         "Means over seeds; the band runs from the lowest to the highest seed. Epoch 0 is the original. "
         "The dashed line is the retain model."
     )
-    if STATISTIC in metrics and quality.step:
+    if STATISTIC in metrics and quality.item_count:
         caption += (
-            " Bars at the end of D are 95% bootstrap intervals over items; the right-hand scale gives the p-value of "
-            f"each D, which moves in steps of {quality.step:.3g}."
+            " Bars at the end of D are 95% bootstrap intervals over items and seeds; the right-hand scale gives the "
+            "p-value of each D."
         )
     return Drawing("trajectories", title, caption, render("trajectories", 4.1 * columns, 2.9 * rows + 0.5, draw))
 
@@ -120,7 +122,7 @@ def _draw_intervals(axes: Axes, quality: Qualities, ends: dict[str, float], foun
     for name, epoch in ends.items():
         interval = quality.arms[name].interval
         if interval:
-            axes.plot([epoch] * 2, [interval.low, interval.high], color=found[name].colour, linewidth=1.4, alpha=0.55)
+            axes.plot([epoch] * 2, list(interval), color=found[name].colour, linewidth=1.4, alpha=0.55)
 
 
 def _reference_line(axes: Axes, study: Study, metric: str) -> None:

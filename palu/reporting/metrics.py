@@ -1,80 +1,64 @@
-"""The metrics that the page knows, by the table that shows them, and those that it shows without knowing them."""
+"""The metrics that the page shows beside those that a study is judged by, by the table that shows them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 from palu import tables
+from palu.reporting.aims import ATTACKS, DOCUMENTS_GONE, GONE, KEPT, LANGUAGE, NOTICED, P_VALUE, STATISTIC
 from palu.reporting.collect import TRUTH_RATIO, Study
-from palu.reporting.quality import P_VALUE, STATISTIC
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's name, its heading, and what counts as best: `retain` (nearest to it), `high`, `low` or `none`."""
+    """A metric's name and its heading."""
 
     name: str
     title: str
-    goal: str
 
 
-RESULTS = (
-    Metric("model_utility", "Model utility", "high"),
-    Metric("forget_initiating_probability", "Initiating-token probability", "retain"),
-    Metric("forget_rouge", "Forget ROUGE", "retain"),
-    Metric("forget_probability", "Forget probability, whole reply", "retain"),
-    Metric("extraction_strength", "Extraction strength", "retain"),
-    Metric("exact_memorization", "Exact memorization", "retain"),
-    Metric("forget_truth_ratio", "Forget truth ratio", "retain"),
-    Metric("verbatim_memorization", "Verbatim memorization", "retain"),
-    Metric("knowledge_memorization_forget", "Knowledge of forget set", "retain"),
-    Metric("knowledge_memorization_retain", "Knowledge of retain set", "high"),
-)
-DISTANCES = (
-    *(metric for metric in RESULTS if metric.goal == "retain" and metric.name != TRUTH_RATIO),
-    Metric("mia_min_k", "Min-K attack", "retain"),
-    # told by its items: the metric itself folds both sides into one
-    Metric(TRUTH_RATIO, "Truth ratio, s/(1+s)", "retain"),
+JUDGED = tuple(
+    Metric(each.metric, each.title) for each in chain(GONE, DOCUMENTS_GONE, LANGUAGE, *KEPT, NOTICED, ATTACKS)
 )
 COMPONENTS = tuple(
-    Metric(f"{part}_{kind}", f"{title} {kind_title}", "high")
+    Metric(f"{part}_{kind}", f"{title} {kind_title}")
     for part, title in (("retain", "Retain"), ("real_authors", "Real authors"), ("world_facts", "World facts"))
     for kind, kind_title in (("probability", "probability"), ("rouge", "ROUGE"), ("truth_ratio", "truth ratio"))
 )
-# The attacks' scores are high for rows that were never seen: AUC 1 tells every forget row from a held-out one.
-ATTACKS = (
-    Metric("mia_loss", "Loss", "retain"),
-    Metric("mia_zlib", "Zlib", "retain"),
-    Metric("mia_min_k", "Min-K", "retain"),
-    Metric("mia_min_k_corrected", "Min-K, corrected", "retain"),
-    Metric("mia_min_k_plus_plus", "Min-K++", "retain"),
-    Metric("mia_min_k_plus_plus_corrected", "Min-K++, corrected", "retain"),
-    Metric("mia_reference", "Reference model", "retain"),
-    Metric("mia_gradnorm", "Gradient norm", "retain"),
-)
 # What OpenUnlearning reports for MUSE, beside the benchmark's own ROUGE: among the further metrics.
 STEMMED = (
-    Metric("verbatim_memorization_stemmed", "Verbatim memorization, stemmed words", "retain"),
-    Metric("knowledge_memorization_forget_stemmed", "Knowledge of forget set, stemmed words", "retain"),
-    Metric("knowledge_memorization_retain_stemmed", "Knowledge of retain set, stemmed words", "high"),
+    Metric("verbatim_memorization_stemmed", "Verbatim memorization, stemmed words"),
+    Metric("knowledge_memorization_forget_stemmed", "Knowledge of forget set, stemmed words"),
+    Metric("knowledge_memorization_retain_stemmed", "Knowledge of retain set, stemmed words"),
 )
-PRIVLEAK = Metric("privleak", "PrivLeak, %", "none")
-# What the generations themselves show, beside their texts; the last three need no model.
+# What the generations themselves show, beside their texts.
 FLUENCY = (
-    Metric("fluency", "Fluency, by a classifier", "none"),
-    Metric("forget_ngram_entropy", "N-gram entropy, bits", "none"),
-    Metric("forget_repetition", "Repeated 4-grams, share", "none"),
-    Metric("forget_empty_generations", "Empty generations, share", "none"),
+    Metric("answer_nll", "Answer NLL under the original, nats"),
+    Metric("retain_answer_nll", "Answer NLL under the original, retain prompts, nats"),
+    Metric("repetition", "Repeated 4-grams, share"),
+    Metric("empty_answers", "Empty answers, share"),
+    Metric("fluency", "Fluency, by a classifier"),
+    Metric("forget_ngram_entropy", "N-gram entropy, bits"),
 )
+TRUTH = Metric(TRUTH_RATIO, "Forget truth ratio")
 # Rows that are to be forgotten and not reported: what settings are chosen by.
 VALIDATION = tuple(
-    Metric(f"{tables.VALIDATION}_{kind}", f"Validation {title}", "none")
+    Metric(f"{tables.VALIDATION}_{kind}", f"Validation {title}")
     for kind, title in (
+        ("span_leak", "span leak"),
         ("initiating_probability", "initiating-token probability"),
         ("rouge", "ROUGE"),
         ("probability", "probability, whole reply"),
         ("truth_ratio", "truth ratio"),
     )
 )
+# What is kept, and whether it is language: the cost of forgetting
+COSTS = {each.metric for each in chain(LANGUAGE, *KEPT)} | {each.name for each in chain(FLUENCY, COMPONENTS)}
+
+
+def shown(study: Study, metrics: Iterable[Metric]) -> list[Metric]:
+    """Those metrics that some model of the study has a number of; a column of reasons alone is explained elsewhere."""
+    return [metric for metric in metrics if metric.name in study.measured]
 
 
 def present(study: Study, metrics: Iterable[Metric]) -> list[Metric]:
@@ -84,7 +68,7 @@ def present(study: Study, metrics: Iterable[Metric]) -> list[Metric]:
 
 def further_metrics(study: Study) -> list[Metric]:
     """What the summaries hold beyond the other tables, by name; those without a title are called by it."""
-    known = (*RESULTS, *DISTANCES, *COMPONENTS, *ATTACKS, PRIVLEAK, *FLUENCY, *VALIDATION)
-    names = study.metrics - {metric.name for metric in known} - {STATISTIC, P_VALUE}
-    titled = {metric.name: metric for metric in STEMMED}
-    return [titled.get(name, Metric(name, name.replace("_", " "), "none")) for name in sorted(names)]
+    known = {metric.name for metric in (*JUDGED, *COMPONENTS, *FLUENCY, *VALIDATION)}
+    titled = {metric.name: metric for metric in (*STEMMED, TRUTH)}
+    names = sorted(study.metrics - known - {STATISTIC, P_VALUE})
+    return [titled.get(name, Metric(name, name.replace("_", " "))) for name in names]

@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 
 from palu.inert import visible
 from palu.ks import ks_p_value
-from palu.reporting.axes import UTILITY_SHARE
+from palu.reporting.aims import PLANES, STATISTIC, UTILITY_SHARE
 from palu.reporting.cells import few, p_text
 from palu.reporting.collect import Evaluation, Study
 from palu.reporting.drawing import INK, LEGEND_LIMIT, PAPER, SOFT, TITLES, Drawing, legend, looks, render, say
-from palu.reporting.quality import STATISTIC, Qualities, Quality
+from palu.reporting.quality import Qualities, Quality
 
 
 def _point(evaluation: Evaluation, x: str, y: str) -> tuple[float, float] | None:
@@ -22,8 +22,7 @@ def _point(evaluation: Evaluation, x: str, y: str) -> tuple[float, float] | None
 def plane(study: Study, quality: Qualities) -> Drawing:
     """Forgetting against utility: one small mark per seed, a large one for the mean, the references beside them."""
     title = "Forgetting against utility"
-    planes = study.axes.planes
-    pair = next((pair for pair in planes if any(_point(run.evaluation, pair[1], pair[0]) for run in study.runs)), None)
+    pair = next((pair for pair in PLANES if any(_point(run.evaluation, pair[1], pair[0]) for run in study.runs)), None)
     if pair is None:
         text = "no model has a pair of measures to draw"
         return Drawing("plane", title, text, render("plane", 8, 2, lambda figure: say(figure, text)))
@@ -49,19 +48,21 @@ def plane(study: Study, quality: Qualities) -> Drawing:
         f"{UTILITY_SHARE:.0%} of the original's {kept}."
     )
     if up == STATISTIC:
-        caption += _reading(study, quality)
+        caption += _reading(quality)
     return Drawing("plane", title, caption, render("plane", 8.6, 5.2, draw))
 
 
-def _reading(study: Study, quality: Qualities) -> str:
+def _reading(quality: Qualities) -> str:
     """What the caption says of D: its interval, its scale, and which marks tell nothing apart."""
-    words = " Bars are 95% bootstrap intervals over items; the right-hand scale gives the p-value of each D."
-    if quality.step is None:
+    words = " Bars are 95% bootstrap intervals over items and seeds; the right-hand scale gives the p-value of each D."
+    if quality.item_count is None:
         return words
-    where = "in brackets" if _is_named(study, P_LABEL_LIMIT) else "in the table of results"
-    words += f" D moves in steps of {quality.step:.3g}; the p-values that exist one step away stand {where}."
-    pairs = [f"{first} and {second}" for first, second in quality.tied_pairs()]
-    return words + (f" Within one step, a tie: {few(pairs)}." if pairs else " No two methods are within one step.")
+    pairs = [f"{first} and {second}" for first, second in quality.tied_pairs]
+    if len(quality.arms) < 2:
+        return words
+    return words + (
+        f" Tied, no difference in D is shown: {few(pairs)}." if pairs else " No two methods are tied in D."
+    )
 
 
 # Where an arm's name stands beside its mark, in points: neighbours in the legend take different corners.
@@ -94,7 +95,7 @@ def _draw_arms(axes: Axes, study: Study, quality: Qualities, across: str, up: st
         x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
         interval = quality.arms[arm.name].interval if up == STATISTIC else None
         if interval:
-            axes.plot([x, x], [interval.low, interval.high], color=look.colour, linewidth=1.4, alpha=0.55)
+            axes.plot([x, x], list(interval), color=look.colour, linewidth=1.4, alpha=0.55)
         if len(points) > 1:
             axes.plot(
                 *zip(*points, strict=True),
@@ -147,16 +148,16 @@ def _draw_references(axes: Axes, study: Study, across: str, up: str) -> None:
 
 def p_axis(axes: Axes, quality: Qualities, label: str = "forget quality p") -> None:
     """A right-hand scale: the p-value of the attainable D nearest to each tick."""
-    counts = next((its.item_counts for its in quality.arms.values() if its.item_counts), None)
-    if counts is None or counts[0] != counts[1]:
+    count = quality.item_count
+    if count is None:
         return
     bottom, top = axes.get_ylim()
     low, high = sorted((bottom, top))
     ticks = [tick for tick in axes.get_yticks() if low <= tick <= high and 0 <= tick <= 1]
-    multiples = [round(tick * counts[0]) for tick in ticks]
-    pairs = {multiple / counts[0]: ks_p_value(multiple, *counts) for multiple in multiples}
+    multiples = [round(tick * count) for tick in ticks]
+    pairs = {multiple / count: ks_p_value(multiple, count, count) for multiple in multiples}
     side = axes.twinx()
     side.set_ylim(bottom, top)
     side.grid(visible=False)
     side.set_yticks(list(pairs), [p_text(p) if p is not None else "" for p in pairs.values()])
-    side.set_ylabel(f"{label} ({counts[0]} items)")
+    side.set_ylabel(f"{label} ({count} items)")

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from palu.ks import Interval, KsNeighbours, bootstrap_ks, ks_neighbours, ks_statistic, ks_step, ks_tied
+from palu.ks import LEVEL, KsNeighbours, ks_neighbours
+from palu.reporting.aims import P_VALUE, STATISTIC
 from palu.reporting.cells import few, number_text, p_text, seeds_text
-from palu.reporting.collect import Arm, Evaluation, Study
+from palu.reporting.collect import TRUTH_RATIO, Evaluation, Study
+from palu.reporting.resampling import Bootstrap, NotMeasured, tied_pairs
 from palu.reporting.statistics import Spread, spread
-
-STATISTIC, P_VALUE = "forget_quality_statistic", "forget_quality"
 
 
 @dataclass(frozen=True)
@@ -16,43 +16,37 @@ class Quality:
     """Forget quality of one model, or of one arm over its seeds.
 
     statistic, p_value: spread over seeds. median: the outcome of the median seed (of two in the middle the worse)
-    and the attainable ones beside it. interval: over items, of the mean statistic. item_counts: how many items of it
-    and of the retain model enter. missing: why one of these is None. conflict: where the summary
-    and the items tell different stories.
+    and the attainable ones next to it. interval: over items and seeds, of the mean statistic. item_count: how many
+    items of it and of the retain model enter. missing: why one of these is None.
     """
 
     statistic: Spread | None = None
     p_value: Spread | None = None
     median: KsNeighbours | None = None
-    interval: Interval | None = None
-    item_counts: tuple[int, int] | None = None
+    interval: tuple[float, float] | None = None
+    item_count: int | None = None
     missing: str | None = None
-    conflict: str | None = None
 
     @property
-    def step(self) -> float | None:
-        return ks_step(*self.item_counts) if self.item_counts else None
-
-    def told(self) -> str:
-        """In words: D with its spread over seeds and interval over items, p between its attainable neighbours."""
+    def words(self) -> str:
+        """D with its spread over seeds and its interval, p between its attainable neighbours."""
         if self.statistic is None:
             return f"no D: {self.missing or 'no reason was given'}"
         seeds, deviation = seeds_text(self.statistic.count), self.statistic.deviation
         spread_text = f"± {number_text(deviation)} over {seeds}" if deviation is not None else f"({seeds}, no spread)"
         parts = [f"D = {self.statistic.mean:.3f} {spread_text}"]
         if self.interval is not None:
-            low, high = self.interval.low, self.interval.high
-            parts[0] += f", {self.interval.level:.0%} interval over items [{low:.3f}, {high:.3f}]"
+            parts[0] += f", {LEVEL:.0%} interval [{self.interval[0]:.3f}, {self.interval[1]:.3f}]"
         if self.median is not None:
-            beside = [p_text(point.p_value) for point in (self.median.smaller, self.median.larger) if point]
+            near = [p_text(point.p_value) for point in (self.median.smaller, self.median.larger) if point]
             of = "median seed, " if self.statistic.count > 1 else ""
-            parts.append(f"p = {p_text(self.median.here.p_value)} ({of}one step away {' and '.join(beside)})")
+            parts.append(f"p = {p_text(self.median.here.p_value)} ({of}one item away {' and '.join(near)})")
         elif self.p_value is not None:
             parts.append(f"p = {p_text(self.p_value.median)}")
         return "; ".join([*parts, *([self.missing] if self.missing else [])])
 
 
-def quality(evaluations: Sequence[Evaluation], retain: Evaluation | None) -> Quality:
+def quality(bootstrap: Bootstrap, name: str, evaluations: Sequence[Evaluation], retain: Evaluation | None) -> Quality:
     """Gather forget quality from the summaries, and what the items add to it."""
     found = [evaluation.measured(STATISTIC) for evaluation in evaluations]
     p_values = [evaluation.measured(P_VALUE).value for evaluation in evaluations]
@@ -65,98 +59,64 @@ def quality(evaluations: Sequence[Evaluation], retain: Evaluation | None) -> Qua
     if retain is None:
         missing = "the retain model's items are not here, so there are neither neighbours nor an interval"
         return Quality(statistic, p_value, missing=missing)
-    reference = retain.truth_ratios
-    conflict = _disagreement(evaluations, reference, statistics)
-    if conflict:
-        return Quality(statistic, p_value, missing=conflict, conflict=conflict)
-    counts = len(reference), len(reference)
-    median = ks_neighbours(sorted(statistics)[len(statistics) // 2], *counts)
-    return Quality(statistic, p_value, median, _interval(evaluations, reference), counts)
-
-
-def _disagreement(
-    evaluations: Sequence[Evaluation], reference: dict[str, float], statistics: list[float]
-) -> str | None:
-    """Why the items cannot stand behind the summaries' statistic; None where they give the same."""
-    if not reference:
-        return "the retain model's scores have no truth ratios"
-    for evaluation, told in zip(evaluations, statistics, strict=True):
-        ratios = evaluation.truth_ratios
-        if ratios.keys() != reference.keys():
-            count = f"{len(ratios)} truth ratios"
-            return f"{evaluation.folder}: its {count} are not of the retain model's {len(reference)} items"
-        counted = ks_statistic(list(ratios.values()), list(reference.values()))
-        if abs(counted - told) > 1e-9:
-            return f"{evaluation.folder}: summary.json says D = {told:.6g}, its items give {counted:.6g}"
-    return None
-
-
-def _interval(evaluations: Sequence[Evaluation], reference: dict[str, float]) -> Interval:
-    order = sorted(reference)
-    runs = [[evaluation.truth_ratios[example_id] for example_id in order] for evaluation in evaluations]
-    return bootstrap_ks(runs, [reference[example_id] for example_id in order])
+    try:
+        for evaluation in evaluations:
+            bootstrap.of(evaluation, STATISTIC)
+    except NotMeasured as conflict:
+        return Quality(statistic, p_value, missing=str(conflict))
+    count = bootstrap.item_count(TRUTH_RATIO)
+    median = ks_neighbours(sorted(statistics)[len(statistics) // 2], count, count)
+    return Quality(statistic, p_value, median, bootstrap.distance_band(name, evaluations), count)
 
 
 @dataclass(frozen=True)
 class Qualities:
-    """Forget quality of every row of the report."""
+    """Forget quality of every row of the report, and the pairs of arms that are tied in D."""
 
     references: dict[str, Quality]
     arms: dict[str, Quality]
+    tied_pairs: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether some model has forget quality."""
+        return any(each.p_value or each.statistic for each in (*self.references.values(), *self.arms.values()))
+
+    @property
+    def item_count(self) -> int | None:
+        """The items that a D is of; None where no arm has them."""
+        return next((its.item_count for its in self.arms.values() if its.item_count), None)
 
     def ties(self, name: str) -> list[str]:
-        """The other arms whose mean statistic is within one step of this arm's."""
-        own = self.arms[name]
-        return [
-            other
-            for other, its in self.arms.items()
-            if other != name
-            and own.statistic
-            and its.statistic
-            and own.step
-            and ks_tied(own.statistic.mean, its.statistic.mean, own.step)
-        ]
+        """The other arms whose D no difference from this arm's is shown of."""
+        return [one if other == name else other for one, other in self.tied_pairs if name in (one, other)]
 
     def tie(self, name: str) -> str:
-        """Whom an arm is tied with, in a few letters; empty where it is with none."""
+        """Which arms an arm is tied with, in a few letters; empty where it is with none."""
         others = self.ties(name)
         if not others:
             return ""
         return f"tie: {others[0]}" if len(others) == 1 and len(others[0]) <= 16 else f"tie with {len(others)}"
 
-    def told(self, name: str) -> str:
-        """Forget quality of an arm in words, and whom it is tied with."""
+    def words(self, name: str) -> str:
+        """Forget quality of an arm in words, and which arms it is tied with."""
         others = self.ties(name)
-        return self.arms[name].told() + (f"; tie, within one step: {few(others)}" if others else "")
-
-    def tied_pairs(self) -> list[tuple[str, str]]:
-        """Every two arms that are tied, once, in the order of the arms."""
-        names = list(self.arms)
-        pairs = [(name, other) for name in names for other in self.ties(name)]
-        return [(name, other) for name, other in pairs if names.index(name) < names.index(other)]
-
-    @property
-    def step(self) -> float | None:
-        """One step of D between the arms and the retain model; None where no arm has one."""
-        return next((its.step for its in self.arms.values() if its.step), None)
+        return self.arms[name].words + (f"; tied with {few(others)}" if others else "")
 
     def best(self) -> list[str]:
         """The arm with the lowest mean statistic and those tied with it; empty where no arm has one."""
         ranked = sorted(
             (its.statistic.mean, place, name) for place, (name, its) in enumerate(self.arms.items()) if its.statistic
         )
-        if not ranked:
-            return []
-        first = ranked[0][2]
-        return [first, *self.ties(first)]
+        return [ranked[0][2], *self.ties(ranked[0][2])] if ranked else []
 
 
-def qualities(study: Study) -> Qualities:
+def qualities(study: Study, bootstrap: Bootstrap) -> Qualities:
     """Forget quality of the original, the retain model and each arm."""
-    references = {name: quality([evaluation], study.retain) for name, evaluation in study.models}
-    return Qualities(references, {arm.name: arm_quality(arm, study.retain) for arm in study.arms})
-
-
-def arm_quality(arm: Arm, retain: Evaluation | None) -> Quality:
-    """Forget quality of an arm over its seeds."""
-    return quality([run.evaluation for run in arm.runs], retain)
+    references = {name: quality(bootstrap, name, [evaluation], study.retain) for name, evaluation in study.models}
+    arms = {
+        arm.name: quality(bootstrap, arm.name, [run.evaluation for run in arm.runs], study.retain)
+        for arm in study.arms
+    }
+    compared = {arm.name: bootstrap.arm(arm, STATISTIC) for arm in study.arms if arms[arm.name].item_count}
+    return Qualities(references, arms, tuple(tied_pairs(compared)))

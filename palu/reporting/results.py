@@ -1,84 +1,78 @@
 """The tables of the page, cell by cell: rows are the original, the retain model and each arm over its seeds."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from palu.ks import KsPoint
-from palu.reporting.cells import Cell, Notes, Row, Table, few, number_text, p_text, seeds_text, spread_cell
-from palu.reporting.collect import Arm, Study
-from palu.reporting.initiating import Floor, Initiating
-from palu.reporting.metrics import RESULTS, Metric
-from palu.reporting.quality import P_VALUE, STATISTIC, Qualities, Quality
+from palu.reporting.aims import P_VALUE, STATISTIC, Measure
+from palu.reporting.cells import (
+    Cell,
+    Notes,
+    Row,
+    Table,
+    few,
+    number_text,
+    p_text,
+    percent_text,
+    seeds_text,
+    spread_cell,
+)
+from palu.reporting.checks import NOT_MEASURED
+from palu.reporting.collect import Arm, Measured, Study
+from palu.reporting.initiating import Initiating, TokenShares
+from palu.reporting.metrics import Metric
+from palu.reporting.quality import Qualities, Quality
 from palu.reporting.statistics import spread
+from palu.reporting.verdict import Verdict
+
+Columns = tuple[list[tuple[str, str]], list[tuple[list[Cell], list[Cell]]]]
 
 
-def shown(study: Study, metrics: Iterable[Metric]) -> list[Metric]:
-    """Those metrics that some model of the study has a number of; a column of reasons alone is told elsewhere."""
-    return [metric for metric in metrics if metric.name in study.measured]
-
-
-def has_quality(study: Study) -> bool:
-    """Whether some model has forget quality."""
-    return bool(study.measured & {P_VALUE, STATISTIC})
-
-
-GOALS = {"level": "retain", "low": "low", "zero": "none", "keep": "high"}
-
-
-def main_metrics(study: Study) -> list[Metric]:
-    """The columns of the main table: those that the page knows, and what the study is judged by beyond them."""
-    known = {metric.name for metric in RESULTS}
-    own = [
-        Metric(each.metric, each.title, GOALS[each.aim]) for each in study.axes.measures if each.metric not in known
-    ]
-    return shown(study, (*RESULTS, *own))
-
-
-def best_arms(study: Study, metric: Metric) -> set[str]:
-    """The arms whose mean is best; none where only one arm competes."""
-    means = {}
-    for arm in study.arms:
-        values, reason = arm.measured(metric.name)
-        if reason is None:
-            means[arm.name] = spread(values).mean
-    if len(study.arms) < 2 or not means or metric.goal == "none":
-        return set()
-    retain = study.retain.measured(metric.name).value if study.retain else None
-    if metric.goal == "retain" and retain is None:
-        return set()
-    cost: Callable[[float], float] = {
-        "high": lambda value: -value,
-        "low": lambda value: value,
-        "retain": lambda value: abs(value - (retain or 0.0)),
-    }[metric.goal]
-    lowest = min(cost(value) for value in means.values())
-    return {name for name, value in means.items() if cost(value) <= lowest + 1e-9}
+def reference_cell(measured: Measured, measure: Measure | None, notes: Notes) -> Cell:
+    """What the original or the retain model has of a metric."""
+    if measured.value is None:
+        return notes.missing(measured.reason or "")
+    write = percent_text if measure and measure.aim == "zero" else number_text
+    return Cell(write(measured.value), title=f"{measured.value:.6g}")
 
 
 def metric_cells(study: Study, metric: Metric, notes: Notes) -> tuple[list[Cell], list[Cell]]:
     """A metric's column: the cells of the references, and those of the arms."""
-    references = []
-    for _, evaluation in study.models:
-        measured = evaluation.measured(metric.name)
-        if measured.value is None:
-            references.append(notes.missing(measured.reason or ""))
-        else:
-            references.append(Cell(number_text(measured.value), title=f"{measured.value:.6g}"))
-    best = best_arms(study, metric)
+    references = [reference_cell(evaluation.measured(metric.name), None, notes) for _, evaluation in study.models]
     cells = []
     for arm in study.arms:
-        values, reason = arm.measured(metric.name)
-        if reason is not None:
-            cells.append(notes.missing(for_seeds(arm, values, reason)))
-        else:
-            cells.append(spread_cell(spread(values), ("best",) if arm.name in best else ()))
+        lacking = arm.lacking(metric.name)
+        values, _ = arm.measured(metric.name)
+        cells.append(notes.missing(lacking) if lacking else spread_cell(spread(values)))
     return references, cells
 
 
-def for_seeds(arm: Arm, values: Sequence[float], reason: str) -> str:
-    """Why an arm has no mean: the reason, and how many of its seeds it concerns where not all."""
-    missing = len(arm.runs) - len(values)
-    return reason if missing == len(arm.runs) else f"{missing} of {len(arm.runs)} seeds have none: {reason}"
+def check_columns(study: Study, verdicts: Sequence[Verdict], measures: Sequence[Measure], notes: Notes) -> Columns:
+    """A column for each measure: the arms' value, its interval, and its status."""
+    columns, cells = [], []
+    for measure in measures:
+        references = [reference_cell(each.measured(measure.metric), measure, notes) for _, each in study.models]
+        found = [verdict.of(measure.metric) for verdict in verdicts]
+        aim = next((each.words for each in found if each and each.words), "")
+        columns.append((measure.title, f"{measure.metric}; {aim}".removesuffix("; ")))
+        cells.append((references, [_check_cell(verdict, measure, notes) for verdict in verdicts]))
+    return columns, cells
+
+
+def _check_cell(verdict: Verdict, measure: Measure, notes: Notes) -> Cell:
+    its = verdict.of(measure.metric)
+    if its is None or its.value is None:
+        return notes.missing((its and its.reason) or "no reason was given")
+    write = percent_text if measure.aim == "zero" else number_text
+    if its.low is None or its.high is None:
+        return Cell(write(its.value), NOT_MEASURED, (its.mark,), notes.number(its.reason or ""))
+    detail = f"[{write(its.low)}, {write(its.high)}]\n{its.status}"
+    return Cell(write(its.value), detail, (its.mark,), title=f"{its.value:.6g}: {its.words}")
+
+
+def check_table(study: Study, verdicts: Sequence[Verdict], measures: Sequence[Measure], notes: Notes) -> Table | None:
+    """The measures with their intervals and statuses; None without any."""
+    return build_table(study, *check_columns(study, verdicts, measures, notes)) if measures else None
 
 
 def build_table(
@@ -95,28 +89,20 @@ def build_table(
     return Table(tuple(columns), tuple(rows))
 
 
-def _explained(metric: Metric) -> tuple[str, str]:
-    goals = {"retain": "; best: nearest to the retain model", "high": "; best: highest", "low": "; best: lowest"}
-    return metric.title, metric.name + goals.get(metric.goal, "")
+def metric_table(study: Study, metrics: Sequence[Metric], notes: Notes) -> Table | None:
+    """A plain table of metrics; None without any."""
+    columns = [(metric.title, metric.name) for metric in metrics]
+    return build_table(study, columns, [metric_cells(study, m, notes) for m in metrics]) if metrics else None
 
 
-def metric_table(study: Study, metrics: Sequence[Metric], notes: Notes) -> Table:
-    """A plain table of metrics."""
-    return build_table(
-        study, [_explained(metric) for metric in metrics], [metric_cells(study, m, notes) for m in metrics]
-    )
-
-
-def result_table(study: Study, quality: Qualities, aimed: Initiating, notes: Notes) -> Table:
-    """The main table: forget quality with what it takes to read it, the metrics, and what each arm costs."""
-    columns, cells = quality_columns(study, quality, notes) if has_quality(study) else ([], [])
-    for metric in main_metrics(study):
-        columns.append(_explained(metric))
-        references, arms = metric_cells(study, metric, notes)
-        floors = [
-            _with_floor(cell, aimed.of(study, arm), metric.name) for cell, arm in zip(arms, study.arms, strict=True)
-        ]
-        cells.append((references, floors))
+def result_table(
+    study: Study, quality: Qualities, verdicts: Sequence[Verdict], aimed: Initiating, notes: Notes
+) -> Table:
+    """The main table: the targets, forget quality with what it takes to read it, and what each arm costs."""
+    columns, cells = check_columns(study, verdicts, study.aims.targets, notes)
+    if quality.is_measured:
+        own_columns, own_cells = quality_columns(study, quality, notes)
+        columns, cells = columns + own_columns, cells + own_cells
     columns += [
         ("Seconds", "time of the optimiser steps, mean over seeds"),
         ("K / V", "vocabulary words that the loss touches, of all"),
@@ -127,9 +113,6 @@ def result_table(study: Study, quality: Qualities, aimed: Initiating, notes: Not
     cells.append((empty, [_vocabulary_cell(arm, notes) for arm in study.arms]))
     cells.append((empty, [_first_n_cell(arm, aimed.of(study, arm)) for arm in study.arms]))
     return build_table(study, columns, cells)
-
-
-Columns = tuple[list[tuple[str, str]], list[tuple[list[Cell], list[Cell]]]]
 
 
 def quality_columns(study: Study, quality: Qualities, notes: Notes) -> Columns:
@@ -144,11 +127,11 @@ def quality_columns(study: Study, quality: Qualities, notes: Notes) -> Columns:
         its, own_marks = quality.arms[arm.name], marks.get(arm.name, ())
         own_p_values.append(p_cell(its, own_marks, notes))
         cell, tie = statistic_cell(its, own_marks, notes), quality.tie(arm.name)
-        title = f"{cell.title}; within one step: {few(quality.ties(arm.name))}" if tie else cell.title
+        title = f"{cell.title}; tied with {few(quality.ties(arm.name))}" if tie else cell.title
         own_statistics.append(replace(cell, detail=f"{cell.detail}\n{tie}".strip(), title=title))
     columns = [
-        ("Forget quality p", f"{P_VALUE}; median seed, its attainable neighbours one step away"),
-        ("KS statistic D", f"{STATISTIC}; mean over seeds, 95% bootstrap interval over items; best: lowest"),
+        ("Forget quality p", f"{P_VALUE}; median seed, its attainable neighbours one item away"),
+        ("KS statistic D", f"{STATISTIC}; mean over seeds, 95% bootstrap interval over items and seeds; best: lowest"),
     ]
     return columns, [(p_values, own_p_values), (statistics, own_statistics)]
 
@@ -179,9 +162,8 @@ def statistic_cell(quality: Quality, marks: tuple[str, ...], notes: Notes) -> Ce
     cell = spread_cell(quality.statistic, marks)
     if quality.interval is None:
         return replace(cell, note=notes.number(quality.missing)) if quality.missing else cell
-    interval = f"[{quality.interval.low:.3f}, {quality.interval.high:.3f}]"
-    detail = f"{cell.detail}\n{interval}".strip()
-    return Cell(cell.text, detail, marks, title=f"step {quality.step:.4g}")
+    low, high = quality.interval
+    return replace(cell, detail=f"{cell.detail}\n[{low:.3f}, {high:.3f}]".strip())
 
 
 def _seconds_cell(arm: Arm) -> Cell:
@@ -191,7 +173,7 @@ def _seconds_cell(arm: Arm) -> Cell:
 
 
 def vocabulary(arm: Arm) -> tuple[float | None, float | None]:
-    """(K, V) of an arm: K as trained (clipped to V); None where nobody says."""
+    """(K, V) of an arm: K as trained (clipped to V); None where nothing says so."""
     size, k = arm.first.number("vocabulary"), arm.first.number("top_k")
     wanted = arm.first.entry.settings.get("top_k")
     if k is None and isinstance(wanted, int):
@@ -199,12 +181,12 @@ def vocabulary(arm: Arm) -> tuple[float | None, float | None]:
     return k, size
 
 
-def initiating_share(arm: Arm, floor: Floor | None) -> float | None:
-    """Which share of the forget set's reply tokens an arm aims at: as its run counted, or the original's tokens."""
+def initiating_share(arm: Arm, shares: TokenShares | None) -> float | None:
+    """Which share of the forget set's reply tokens an arm aims at: as its run counted, or as the spans say."""
     aimed, total = arm.first.number("initiating_tokens"), arm.first.number("forget_reply_tokens")
     if aimed is not None and total:
         return aimed / total
-    return floor.share if floor else None
+    return shares.share if shares else None
 
 
 def _vocabulary_cell(arm: Arm, notes: Notes) -> Cell:
@@ -218,20 +200,10 @@ def _vocabulary_cell(arm: Arm, notes: Notes) -> Cell:
     return Cell(f"{k / size:.1%}", f"{k:,.0f} / {size:,.0f}", ("over",) if k >= size else ())
 
 
-def _with_floor(cell: Cell, floor: Floor | None, metric: str) -> Cell:
-    """The cell with what a perfectly local method would leave of the metric, where that is known."""
-    value = (
-        {"forget_probability": floor.probability, "extraction_strength": floor.extraction}.get(metric)
-        if floor
-        else None
-    )
-    return replace(cell, detail=f"{cell.detail}\nperfectly local {value:.3f}".strip()) if value is not None else cell
-
-
-def _first_n_cell(arm: Arm, floor: Floor | None) -> Cell:
+def _first_n_cell(arm: Arm, shares: TokenShares | None) -> Cell:
     settings = arm.first.entry.settings
     if "first_n" not in settings:
         return Cell("n/a", marks=("faint",), title="the method aims at whole replies")
     text = "whole span" if settings["first_n"] is None else str(settings["first_n"])
-    share = initiating_share(arm, floor)
+    share = initiating_share(arm, shares)
     return Cell(text, f"{share:.1%}" if share is not None else "")

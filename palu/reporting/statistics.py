@@ -1,4 +1,4 @@
-"""What can be said of one number over a few seeds, and how far it is from the retain model's."""
+"""What can be said of one number over a few seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class SeedInterval:
 def seed_interval(values: Sequence[float]) -> SeedInterval:
     """Student's interval, mean +- t(0.975, n - 1) s / sqrt(n), with s the sample standard deviation.
 
-    It tells what another choice of seeds could change, and nothing about other rows. Raises ValueError for less than
+    It says what another choice of seeds could change, and nothing about other rows. Raises ValueError for less than
     two values.
     """
     its = spread(values)
@@ -50,26 +50,3 @@ def seed_interval(values: Sequence[float]) -> SeedInterval:
         raise ValueError("one value has no interval")
     half = float(student.ppf(0.975, its.count - 1)) * its.deviation / its.count**0.5
     return SeedInterval(its.mean, its.mean - half, its.mean + half, its.count)
-
-
-@dataclass(frozen=True)
-class Distance:
-    """How far a model is from the retain model. side: `level` (within the tolerance), `under` (still on the
-    original's side), `over` (beyond the retain model, away from the original) or `apart` (no original to tell)."""
-
-    difference: float
-    side: str
-
-
-def two_sided_distance(value: float, retain: float, original: float | None, tolerance: float) -> Distance:
-    """Value minus the retain model's, and on which side of it the value lies.
-
-    The original tells the direction, so that it needs no table of which metrics rise when a model forgets. Where the
-    original is itself within the tolerance, forgetting has no direction and a value out of it is `apart`.
-    """
-    difference = value - retain
-    if abs(difference) <= tolerance + 1e-12:
-        return Distance(difference, "level")
-    if original is None or abs(original - retain) <= tolerance:
-        return Distance(difference, "apart")
-    return Distance(difference, "under" if (original > retain) == (difference > 0) else "over")

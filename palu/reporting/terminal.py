@@ -1,52 +1,108 @@
 """The study's outcome as a few plain lines, for the terminal that ran it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from palu.inert import visible
-from palu.reporting.cells import Table
+from palu.reporting.aims import P_VALUE, STATISTIC
+from palu.reporting.cells import number_text, p_text
+from palu.reporting.checks import MET
 from palu.reporting.choice import Selection
+from palu.reporting.collect import Study
+from palu.reporting.quality import Qualities
+from palu.reporting.sections import cards
+from palu.reporting.verdict import Verdict, overview
 
-# Heading on the page -> heading in the terminal, in the order of the lines' columns.
-COLUMNS = {
-    "Initiating-token probability": "initiating",
-    "Forget ROUGE": "ROUGE",
-    "Forget probability, whole reply": "probability",
-    "Model utility": "utility",
-    "Verbatim memorization": "verbatim",
-    "Knowledge of forget set": "knowledge",
-    "Knowledge of retain set": "retained",
-    "PrivLeak, %": "PrivLeak",
-    "Retain probability": "retain probability",
-    "Retain ROUGE": "retain ROUGE",
-    "KS statistic D": "KS D",
-    "Forget quality p": "p",
+HEADINGS = {
+    "span_leak": "leak",
+    "span_leak_paraphrase": "paraphrased",
+    "verbatim_memorization": "verbatim",
+    "knowledge_memorization_forget": "knowledge",
+    "repetition": "repeated",
+    "empty_answers": "empty",
+    "answer_nll": "answer NLL",
+    "model_utility": "utility",
+    "knowledge_memorization_retain": "retained",
+    "retain_probability": "retain probability",
+    "retain_rouge": "retain ROUGE",
+    "first_word_probability": "first word",
+    STATISTIC: "KS D",
+    P_VALUE: "p",
 }
+NOTICED = ("first_word_probability", STATISTIC, P_VALUE)
+KEY = "✓ met, ✗ missed, ? undecided: the 95% interval over items and seeds reaches both sides of the target"
 
 
-def outcome(overview: str, selection: Selection, table: Table, quality: Mapping[str, str]) -> str:
-    """The overview sentence, the result table's main columns, aligned, forget quality with what it takes to read it,
-    and what a grid recommends, by which items.
+def outcome(study: Study, verdicts: Sequence[Verdict], selection: Selection, quality: Qualities) -> str:
+    """The overview sentence; a table of the targets with their statuses; per arm what is not met, and what is no
+    target; forget quality with what it takes to read it; and what a grid recommends, by which items.
 
-    A cell without a number is a dash. quality: model -> its forget quality in words.
+    A cell without a number is a dash. Of many arms only those that a grid recommends have lines of their own.
     """
-    places = [
-        (title, position) for title in COLUMNS for position, (name, _) in enumerate(table.columns) if name == title
-    ]
-    lines = [["", *(COLUMNS[title] for title, _ in places)]]
-    lines += [[visible(row.name), *(row.cells[position].text or "–" for _, position in places)] for row in table.rows]
-    read = [f"{visible(name)}: {visible(words)}" for name, words in quality.items()]
-    warning = [visible(selection.warning)] if selection.warning else []
+    shown = [verdict for _, verdict in cards(verdicts, selection.choices).shown]
+    read = [f"{each.arm.name}: {quality.words(each.arm.name)}" for each in shown] if quality.is_measured else []
     recommended = [
-        f"Of {choice.tried} settings of {choice.method}, by {selection.items}: {visible(choice.arm)}"
+        f"Of {choice.tried} settings of {choice.method}, by {selection.items}: {choice.arm}"
         for choice in selection.choices
     ]
-    blocks = [[visible(overview)], _aligned(lines), ["Forget quality", *read] if read else [], warning, recommended]
-    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+    blocks = [
+        [overview(verdicts)],
+        [*_aligned(list(_table(study, verdicts))), KEY],
+        *(list(_lines(verdict)) for verdict in shown),
+        ["Forget quality", *read] if read else [],
+        [selection.warning] if selection.warning else [],
+        recommended,
+    ]
+    return "\n\n".join("\n".join(map(visible, block)) for block in blocks if block) + "\n"
+
+
+def _table(study: Study, verdicts: Sequence[Verdict]) -> Iterator[list[str]]:
+    targets = [measure.metric for measure in study.aims.targets]
+    columns = [*targets, *(metric for metric in NOTICED if metric in study.measured)]
+    yield ["", *(HEADINGS[metric] + ("  " if metric in targets else "") for metric in columns)]
+    for name, evaluation in study.models:
+        cells = [_text(metric, evaluation.measured(metric).value) for metric in columns]
+        yield [
+            name,
+            *(cell + ("  " if metric in targets else "") for cell, metric in zip(cells, columns, strict=True)),
+        ]
+    for verdict in verdicts:
+        yield [verdict.arm.name, *(_cell(verdict, metric) for metric in columns)]
+
+
+def _cell(verdict: Verdict, metric: str) -> str:
+    values, _ = verdict.arm.measured(metric)
+    if metric == P_VALUE:
+        return _text(metric, sorted(values)[(len(values) - 1) // 2] if values else None)
+    check = verdict.of(metric)
+    text = _text(metric, check.value if check else None)
+    return text if metric in NOTICED or check is None else f"{text} {check.sign}"
+
+
+def _text(metric: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return p_text(value) if metric == P_VALUE else number_text(value)
+
+
+def _lines(verdict: Verdict) -> Iterator[str]:
+    """What an arm does not meet, and what is no target."""
+    headline = verdict.headline[:1].lower() + verdict.headline[1:]
+    yield f"{verdict.arm.name}: {headline}; {verdict.met} of {len(verdict.checks)} targets met"
+    for check in verdict.checks:
+        if check.status != MET:
+            yield f"  {check.status:13} {check.title}: {check.sentence}"
+    by_status: dict[str, list[str]] = {}
+    for check in verdict.noticed:
+        by_status.setdefault(check.status, []).append(check.title)
+    for status, titles in by_status.items():
+        yield f"  {'no target':13} {status}: {'; '.join(titles)}"
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return [
-        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(pairs))
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(pairs)
+        ).rstrip()
         for pairs in (list(zip(line, widths, strict=True)) for line in lines)
     ]

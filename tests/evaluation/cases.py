@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 
 from palu.evaluation.base import NO_RETAIN, Scope
-from palu.evaluation.evidence import Evidence, Reading
+from palu.evaluation.evidence import NOT_GIVEN, Evidence, Reading
 from palu.evaluation.items import Items
 from palu.evaluation.settings import PartName
 
@@ -41,8 +41,17 @@ def reading(probabilities, hits=None, end_count=1, characters=None):
     )
 
 
-def evidence(rows, readings=None, generations=None, spans=None, first_n=3, retain=NO_RETAIN, continuation_tokens=128):
-    """Evidence over `rows`; readings and generations by example_id."""
+def evidence(
+    rows,
+    readings=None,
+    generations=None,
+    spans=None,
+    first_n=3,
+    retain=NO_RETAIN,
+    continuation_tokens=128,
+    answer_losses=NOT_GIVEN["original"],
+):
+    """Evidence over `rows`; readings, generations and answer_losses by example_id."""
     kinds = frozenset((example["part"], example["reply_kind"]) for example in rows)
     return Evidence(
         scope=Scope("made-up", kinds, retain),
@@ -52,4 +61,5 @@ def evidence(rows, readings=None, generations=None, spans=None, first_n=3, retai
         spans=spans,
         first_n=first_n,
         continuation_tokens=continuation_tokens,
+        answer_losses=answer_losses,
     )

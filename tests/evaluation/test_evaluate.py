@@ -5,6 +5,7 @@ import json
 import pytest
 
 from palu import benchmarks
+from palu.cli import main
 from palu.evaluation import open_unlearning
 from palu.evaluation.evaluate import evaluate
 from palu.evaluation.score import score_log
@@ -68,8 +69,9 @@ def test_every_item_and_aggregate_is_what_the_peer_prints(shared, tofu_path, tmp
     assert scored.summary["forget_quality"] == (None if printed is None else pytest.approx(printed, rel=1e-9, abs=0))
     without_retain = {key for key in scored.summary if key.startswith("forget_quality")}
     # fluency has no classifier, utility no original model, and overall no utility
-    lacking = {"fluency", "utility", "overall"}
-    assert scored.reasons.keys() == lacking | (set() if printed else without_retain | {"privacy"})
+    lacking = {"fluency", "utility", "overall", "answer_nll", "retain_answer_nll"}
+    unmarked = {"first_word_probability", "span_leak", "span_leak_paraphrase"}
+    assert scored.reasons.keys() == lacking | unmarked | (set() if printed else without_retain | {"privacy"})
 
     log = json.loads((tmp_path / "open_unlearning.json").read_text())
     compared = list(item_entries(expected))
@@ -110,3 +112,17 @@ def test_without_a_retain_model_privleak_is_null_and_says_why(shared, tmp_path):
     assert "retain_auc" in silent.reasons["privleak"]
     told = score_log(tmp_path / "log.json", tmp_path, retain_auc=0.5)
     assert told.summary["privleak"] == pytest.approx(summary["privleak"]["agg_value"], rel=1e-9)
+
+
+def test_the_command_reads_the_benchmarks_own_spans_and_asks_the_original(model_path, tmp_path, capsys):
+    village = ["--set", "people=8", "--set", "held_out_people=1", "--set", "forget_people=1"]
+    settings = "{max_new_tokens: 2, gradient_norms: false, fluency: {classifier: null}}"
+    out = tmp_path / "out"
+    words = ["--model", str(model_path), "--original", str(model_path), "--settings", settings, "--out", str(out)]
+    assert main(["evaluate", "--benchmark", "demo", *village, *words]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    judged = ("first_word_probability", "span_leak", "span_leak_paraphrase", "empty_answers")
+    assert all(0 <= summary[name] <= 1 for name in judged)
+    assert summary["answer_nll"] > 0
+    assert summary["retain_answer_nll"] > 0
+    assert "span_leak_paraphrase" in capsys.readouterr().out

@@ -28,12 +28,13 @@ def loads(monkeypatch):
     return found
 
 
-def test_every_reply_is_read_and_every_original_prompt_asked(evaluated, examples):
+def test_every_reply_is_read_and_every_prompt_asked_the_paraphrased_ones_of_the_forget_part_alone(evaluated, examples):
     read = tables.rows(evaluated / "logprobs.parquet", "logprobs")
     asked = tables.rows(evaluated / "generations.parquet", "generations")
-    originals = [r["example_id"] for r in examples if r["prompt_kind"] == "original" and r["reply_kind"] == "original"]
-    assert [r["example_id"] for r in asked] == [key for key in originals if not key.startswith("holdout")]
-    assert {r["example_id"] for r in read} == {r["example_id"] for r in examples if r["prompt_kind"] == "original"}
+    wanted = [r for r in examples if r["prompt_kind"] == "original" or r["part"] == "forget"]
+    assert {r["example_id"] for r in read} == {r["example_id"] for r in wanted}
+    prompts = [r["example_id"] for r in wanted if r["reply_kind"] == "original" and r["part"] != "holdout"]
+    assert [r["example_id"] for r in asked] == prompts
 
 
 def test_a_second_call_loads_no_model(evaluated, model_path, examples_path, loads):
@@ -61,13 +62,15 @@ def test_another_setting_makes_the_tables_anew(evaluated, model_path, examples_p
     assert {r["token_count"] for r in tables.rows(tmp_path / "generations.parquet", "generations")} == {3}
 
 
-def test_paraphrased_questions_are_asked_and_read_where_they_are_wanted(model_path, examples_path, tmp_path):
-    settings = EvaluationSettings(max_new_tokens=1, paraphrased_questions=True, parts=["forget"])
+def test_paraphrased_questions_are_neither_asked_nor_read_where_they_are_not_wanted(
+    model_path, examples_path, tmp_path
+):
+    settings = EvaluationSettings(max_new_tokens=1, paraphrased_questions=False, parts=["forget"])
     infer(model_path, examples_path, tmp_path, MODEL, settings)
     for name in ("logprobs", "generations"):
         found = {r["example_id"] for r in tables.rows(tmp_path / f"{name}.parquet", name)}
-        assert "forget/0/question/0" in found
-        assert not any(example_id.startswith("retain") for example_id in found)
+        assert "forget/0/original/0" in found
+        assert not any("question" in example_id or example_id.startswith("retain") for example_id in found)
 
 
 def test_parts_without_a_row_are_an_error(model_path, examples_path, tmp_path):

@@ -123,7 +123,7 @@ def test_what_documents_cannot_tell_is_null_with_its_reason(evaluated):
     assert scored.reasons["forget_quality"] == "benchmark muse has no perturbed replies in part forget"
     assert scored.reasons["model_utility"] == "benchmark muse tells utility by knowledge_memorization_retain"
     assert scored.reasons["privleak"].startswith("no scores of a retain model were given")
-    for name in ("forget_probability", "exact_memorization", "extraction_strength", "forget_empty_generations"):
+    for name in ("forget_probability", "exact_memorization", "extraction_strength", "empty_answers"):
         assert scored.summary[name] is not None
 
 

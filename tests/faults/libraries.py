@@ -5,6 +5,7 @@ from importlib import import_module
 STAGES = (
     "palu.evaluation.classify",
     "palu.evaluation.infer",
+    "palu.evaluation.judge_answers",
     "palu.evaluation.score",
     "palu.reference.topk",
     "palu.reporting.page",

@@ -48,6 +48,40 @@ FIRST_N = 2
 WATCHED = "Zanzibar is where she was last seen."
 
 
+ITEMS = 100
+
+
+def spread_items(value: Any, part: str = "forget") -> dict[str, float]:
+    """ITEMS invented rows of a part with the value of their number."""
+    return {f"{part}/item{nth:03d}": value(nth) for nth in range(ITEMS)}
+
+
+def mean_of(metric: str, items: dict[str, float]) -> float:
+    """The summary's number of a metric that is a mean over items."""
+    values = list(items.values())
+    if metric == "first_word_probability":
+        return math.exp(sum(map(math.log, values)) / len(values))
+    if metric.endswith("_truth_ratio"):
+        values = [max(0.0, 1 - value) for value in values]
+    return sum(values) / len(values)
+
+
+def auc(forget: list[float], holdout: list[float]) -> float:
+    """The share of pairs in which the held-out row is above, ties as halves."""
+    pairs = [(one > other) + (one == other) / 2 for one in holdout for other in forget]
+    return sum(pairs) / len(pairs)
+
+
+def write_scores(folder: Path, items: dict[str, dict[str, float]]) -> None:
+    """scores.parquet of these items."""
+    scores = [
+        {"run": str(folder), "example_id": key, "metric": metric, "value": value, "reason": None}
+        for metric, own in items.items()
+        for key, value in own.items()
+    ]
+    tables.write(folder / "scores.parquet", "scores", scores, {})
+
+
 class StudyBuilder:
     """Writes the files of a study below the working directory and gives the index that names them."""
 
@@ -91,13 +125,10 @@ class StudyBuilder:
         path = Path(folder) / "evaluation-ab12cd34"
         tables.write(path / "logprobs.parquet", "logprobs", log_probs, {})
         ratios = {row["example_id"]: math.exp(draw.gauss(level["shift"], 0.45)) for row in self.examples}
-        scores = [
-            {"run": folder, "example_id": key, "metric": "forget_truth_ratio", "value": value, "reason": None}
-            for key, value in ratios.items()
-        ]
-        tables.write(path / "scores.parquet", "scores", scores, {})
+        items = self._items(level, log_probs, draw)
+        write_scores(path, {"forget_truth_ratio": ratios, **items})
         tables.write(path / "generations.parquet", "generations", self._generations(level, draw), {})
-        summary, reasons = self._summary(level, log_probs, draw), {}
+        summary, reasons = self._summary(level, items), {}
         summary["forget_truth_ratio"] = sum(min(value, 1 / value) for value in ratios.values()) / len(ratios)
         if model == "retain":
             self.reference = ratios
@@ -146,33 +177,64 @@ class StudyBuilder:
             rows.append({"example_id": example["example_id"], "generation": text, "token_count": len(text.split())})
         return rows
 
-    def _summary(
+    def _items(
         self, level: dict[str, float], rows: list[dict[str, Any]], draw: random.Random
-    ) -> dict[str, float | None]:
+    ) -> dict[str, dict[str, float]]:
+        """The items of the metrics that are judged, most of them of ITEMS invented rows."""
         probabilities = [math.exp(sum(row["log_probs"]) / len(row["log_probs"])) for row in rows]
         hits = [row["argmax_hits"][:-1] for row in rows]
         suffixes = [next((i for i, hit in enumerate(reversed(own)) if not hit), len(own)) for own in hits]
-        summary: dict[str, float | None] = {
-            "forget_probability": sum(probabilities) / len(rows),
-            "forget_initiating_probability": level["initiating"] * math.exp(draw.gauss(0, 0.04)),
-            "forget_rouge": level["rouge"] + draw.gauss(0, 0.01),
-            "extraction_strength": sum(max(n, 1) / len(own) for n, own in zip(suffixes, hits, strict=True))
-            / len(rows),
-            "exact_memorization": sum(sum(own) / len(own) for own in hits) / len(rows),
-            "model_utility": level["utility"] + draw.gauss(0, 0.006),
-            "mia_loss": 0.5 + level["initiating"] / 2.2,
-            "mia_min_k": 0.5 + level["initiating"] / 2,
-            "privleak": 100 * (0.53 - 0.5 - level["initiating"] / 2) / (1 - 0.53),
-            "forget_ngram_entropy": 7.5 if level["other"] > 0.1 else 2.5,
-            "forget_repetition": 0.02 if level["other"] > 0.1 else 0.6,
-            "forget_empty_generations": 0.0,
+        is_language = level["other"] > 0.1
+        initiating = level["initiating"] * math.exp(draw.gauss(0, 0.04))
+        rouge, utility = level["rouge"] + draw.gauss(0, 0.01), level["utility"] + draw.gauss(0, 0.004)
+
+        def own(values: list[float]) -> dict[str, float]:
+            return {row["example_id"]: value for row, value in zip(rows, values, strict=True)}
+
+        found = {
+            "forget_probability": own(probabilities),
+            "extraction_strength": own([max(n, 1) / len(each) for n, each in zip(suffixes, hits, strict=True)]),
+            "exact_memorization": own([sum(each) / len(each) for each in hits]),
+            # the same rows are said by every model that says as many
+            "span_leak": spread_items(lambda nth: float(nth < ITEMS * level["initiating"])),
+            "span_count": spread_items(lambda _: 1.0),
+            "repetition": spread_items(lambda _: 0.02 if is_language else 0.6),
+            "empty_answers": spread_items(lambda _: 0.0),
+            "answer_nll": spread_items(lambda nth: (0.5 if is_language else 5.0) + nth / ITEMS),
+            "retain_answer_nll": spread_items(lambda nth: 0.4 + nth / ITEMS, "retain"),
+            "first_word_probability": spread_items(lambda nth: min(1.0, initiating * (0.9 + 0.2 * nth / ITEMS))),
+            "forget_initiating_probability": spread_items(lambda _: initiating),
+            "forget_rouge": spread_items(lambda nth: rouge + 0.01 * (nth % 5 - 2)),
         }
+        for attack, scale in (("loss", 2.2), ("min_k", 2)):
+            shift = 1 - math.sqrt(1 - 2 * level["initiating"] / scale)
+            found[f"forget_mia_{attack}"] = spread_items(lambda nth, shift=shift: nth / ITEMS - shift)
+            found[f"holdout_mia_{attack}"] = spread_items(lambda nth: nth / ITEMS, "holdout")
         if self.is_validated:
-            summary["validation_initiating_probability"] = level["initiating"] * math.exp(draw.gauss(0, 0.04))
-            summary["validation_rouge"] = level["rouge"] + draw.gauss(0, 0.01)
+            found["validation_span_leak"] = spread_items(
+                lambda nth: float(nth < ITEMS * level["initiating"]), "validation"
+            )
+            found["validation_span_count"] = spread_items(lambda _: 1.0, "validation")
         for part in PARTS:
             for kind in ("probability", "rouge", "truth_ratio"):
-                summary[f"{part}_{kind}"] = min(1.0, level["utility"] + draw.gauss(0, 0.05))
+                value = min(1.0, utility + draw.gauss(0, 0.002))
+                flipped = 1 - value if kind == "truth_ratio" else value
+                found[f"{part}_{kind}"] = spread_items(lambda nth, at=flipped: at + 0.01 * (nth % 5 - 2), part)
+        return found
+
+    def _summary(self, level: dict[str, float], items: dict[str, dict[str, float]]) -> dict[str, float | None]:
+        summary: dict[str, float | None] = {name: mean_of(name, own) for name, own in items.items()}
+        components = [summary[f"{part}_{kind}"] for part in PARTS for kind in ("probability", "rouge", "truth_ratio")]
+        summary["model_utility"] = len(components) / sum(1 / value for value in components)
+        for attack in ("loss", "min_k"):
+            pair = [list(items[f"{side}_mia_{attack}"].values()) for side in ("forget", "holdout")]
+            summary[f"mia_{attack}"] = auc(*pair)
+        for name in [each for each in summary if each.startswith(("forget_mia", "holdout_mia")) or "_count" in each]:
+            del summary[name]
+        self.min_k = summary["mia_min_k"] if not hasattr(self, "min_k") else self.min_k
+        own, retain = 1 - summary["mia_min_k"], 1 - self.min_k
+        summary["privleak"] = 100 * (own - retain) / (retain + 1e-10)
+        summary["forget_ngram_entropy"] = 7.5 if level["other"] > 0.1 else 2.5
         return summary
 
     def run(self, method: str, seed: int, settings: dict[str, Any], varied: dict[str, Any]) -> dict[str, Any]:
@@ -266,5 +328,41 @@ def edit_summary() -> Any:
     def edit(folder: str, values: dict[str, Any]) -> None:
         path = Path(folder) / "summary.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return edit
+
+
+@pytest.fixture
+def edit_items(edit_summary: Any) -> Any:
+    """Give a metric of an evaluation other items, a number being that of each of ITEMS rows; and its summary."""
+
+    def edit(folder: str, **metrics: float | list[float]) -> None:
+        path = Path(folder)
+        kept = [row for row in tables.rows(path / "scores.parquet", "scores") if row["metric"] not in metrics]
+        found: dict[str, dict[str, float]] = {}
+        for row in kept:
+            found.setdefault(row["metric"], {})[row["example_id"]] = row["value"]
+        for metric, values in metrics.items():
+            part = next((each for each in (*PARTS, "holdout", "validation") if metric.startswith(each)), "forget")
+            listed = values if isinstance(values, list) else [values] * ITEMS
+            found[metric] = {f"{part}/item{nth:03d}": value for nth, value in enumerate(listed)}
+            if metric.endswith("span_leak"):
+                found[metric.replace("leak", "count")] = dict.fromkeys(found[metric], 1.0)
+        write_scores(path, found)
+        edit_summary(folder, {metric: mean_of(metric, found[metric]) for metric in metrics})
+
+    return edit
+
+
+@pytest.fixture
+def set_utility(edit_items: Any, edit_summary: Any) -> Any:
+    """Give every component of the utility the same items, and so the utility their mean."""
+
+    def edit(folder: str, value: float | list[float]) -> None:
+        values = value if isinstance(value, list) else [value] * ITEMS
+        plain = {f"{part}_{kind}": values for part in PARTS for kind in ("probability", "rouge")}
+        turned = {f"{part}_truth_ratio": [1 - each for each in values] for part in PARTS}
+        edit_items(folder, **plain, **turned)
+        edit_summary(folder, {"model_utility": sum(values) / len(values)})
 
     return edit

@@ -5,6 +5,7 @@ from typing import Any
 
 from palu import tables
 from palu.files import write_json
+from tests.reporting.conftest import spread_items, write_scores
 
 NO_RETAIN = "no scores of a retain model were given"
 CONTEXT = "Question: Who opened the fair?\nAnswer: The mayor.\n\n"
@@ -32,7 +33,14 @@ def evaluation(folder: str, values: dict[str, float | str], generations: dict[st
     write_json(path / "reasons.json", reasons)
     rows = [{"example_id": key, "generation": text, "token_count": 3} for key, text in generations.items()]
     tables.write(path / "generations.parquet", "generations", rows, {"model": f"print of {folder}"})
-    tables.write(path / "scores.parquet", "scores", [], {})
+    # every number is that of ITEMS rows with the same value; an attack's has none of its own
+    items = {
+        name: spread_items(lambda _, value=value: value)
+        for name, value in values.items()
+        if not isinstance(value, str) and not name.startswith(("mia_", "privleak"))
+    }
+    items |= {"span_count": dict.fromkeys(items["span_leak"], 1.0)} if "span_leak" in items else {}
+    write_scores(path, items)
     return str(path)
 
 
@@ -68,6 +76,7 @@ def muse_index(has_retain: bool = True) -> dict[str, Any]:
             "verbatim_memorization": verbatim, "knowledge_memorization_forget": forget,
             "knowledge_memorization_retain": retain, "knowledge_memorization_forget_stemmed": forget,
             "privleak": "no AUC of a retain model was given" if leak is None else leak, "mia_min_k": 0.9,
+            "repetition": 0.01, "empty_answers": float(verbatim == 0), "answer_nll": 1.0, "retain_answer_nll": 1.0,
         }  # fmt: skip
 
     says = {"verbmem/00000/original/0": ARTICLE[900:1700], "knowmem_forget/00000/original/0": "To harrow island."}
@@ -93,12 +102,13 @@ def requests_index(rows: int = 3, seeds: int = 1, has_retain_rows: bool = True) 
     lacking = dict.fromkeys(("forget_quality", "forget_quality_statistic", "privleak"), NO_RETAIN)
     no_part = "benchmark custom has no part"
 
-    def told(probability: float, rouge: float, kept: float) -> dict[str, float | str]:
+    def told(leak: float, rouge: float, kept: float) -> dict[str, float | str]:
         values: dict[str, float | str] = {"retain_probability": kept, "retain_rouge": kept - 0.02}
         if not has_retain_rows:
             values = dict.fromkeys(values, f"{no_part} retain")
         return lacking | values | {
-            "forget_probability": probability, "forget_rouge": rouge, "extraction_strength": probability,
+            "span_leak": leak, "forget_probability": leak, "forget_rouge": rouge, "extraction_strength": leak,
+            "repetition": 0.01, "empty_answers": 0.0, "answer_nll": 1.0, "retain_answer_nll": 1.0,
             "model_utility": f"{no_part} real_authors", "mia_loss": f"{no_part} holdout",
         }  # fmt: skip
 
@@ -106,8 +116,8 @@ def requests_index(rows: int = 3, seeds: int = 1, has_retain_rows: bool = True) 
     gone = {row["example_id"]: "I do not know." for row in examples}
     runs = []
     for seed in range(seeds):
-        runs += [run("palu", told(0.3, 0.4 + 0.01 * seed, 0.93), gone, seed=seed, varied={"top_k": 8})]
-        runs += [run("palu", told(0.2, 0.2, 0.7), gone, seed=seed, varied={"top_k": 9})]
+        runs += [run("palu", told(0.02, 0.4 + 0.01 * seed, 0.93), gone, seed=seed, varied={"top_k": 8})]
+        runs += [run("palu", told(0.0, 0.2, 0.7), gone, seed=seed, varied={"top_k": 9})]
     return {
         "study": "mine", "benchmark": {"name": "custom"}, "model": {"key": "m-2", "template": "plain"},
         "examples": "data/custom.parquet", "spans": {"own": "tags/own.parquet"}, "display_tagger": "own",

@@ -15,7 +15,7 @@ from palu.reporting.collect import collect
 from palu.reporting.evidence import ROW_LIMIT, gather, is_cost
 from palu.reporting.page import write_report
 from palu.reporting.unmeasured import Unmeasured, never_measured, unmeasured
-from palu.reporting.verdict import judge
+from palu.reporting.verdict import draws, judge
 from tests.reporting.kinds import NO_RETAIN, evaluation, example, muse_index, requests_index
 from tests.reporting.test_page import HOSTILE, read
 
@@ -24,8 +24,9 @@ pytestmark = pytest.mark.usefixtures("workplace")
 
 def gathered(index):
     study = collect(index)
-    verdicts = [judge(study, arm, None) for arm in study.arms]
-    return gather(study, verdicts, select(study, verdicts))
+    bootstrap = draws(study)
+    verdicts = [judge(study, bootstrap, arm) for arm in study.arms]
+    return gather(study, verdicts, select(study, bootstrap, verdicts))
 
 
 def written(index):
@@ -65,10 +66,9 @@ def test_before_and_after_stand_beside_each_other_with_what_still_occurs():
     assert '<mark class="repeated">X0Y</mark>' in Path("out/evidence.html").read_text()
 
 
-def test_the_cost_has_its_difference_and_an_interval_over_seeds():
+def test_the_cost_has_its_difference_and_an_interval_over_seeds(edit_items):
     index = requests_index(seeds=2)
-    path = Path(index["runs"][2]["evaluation"], "summary.json")
-    write_json(path, json.loads(path.read_text()) | {"retain_probability": 0.91})
+    edit_items(index["runs"][2]["evaluation"], retain_probability=0.91)
     _, facts, _ = written(index | {"evidence": "palu"})
     (cost,) = [each for each in facts["cost"] if each["metric"] == "retain_probability"]
     assert (cost["before"], cost["after"]) == (0.95, 0.93)
@@ -84,7 +84,9 @@ def test_what_could_not_be_measured_stands_under_its_reason_with_what_is_shown_i
         facts["not_measured"][0].items()
     )
     assert facts["needs_a_retain_model"] == ["Forget quality p", "KS statistic D", "PrivLeak, %"]
-    assert facts["shown_instead"] == ["Forget ROUGE", "Forget probability, whole reply", "Extraction strength"]
+    assert facts["shown_instead"] == [
+        "Span leak", "Extraction strength", "Forget probability, whole reply", "Forget ROUGE",
+    ]  # fmt: skip
     assert "There is no retain model" in words
     assert "benchmark custom has no part holdout: mia_loss" in words
 
@@ -183,7 +185,9 @@ def test_reasons_are_gathered_by_model_and_never_for_what_another_model_has():
         ("retain_probability", True),
         ("fluency", True),
         ("knowledge_memorization_forget_stemmed", False),
+        ("answer_nll", True),
         ("validation_rouge", False),
+        ("span_leak", False),
         ("privleak", False),
     ],
 )

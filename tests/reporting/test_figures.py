@@ -1,5 +1,4 @@
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,13 @@ from palu.reporting.collect import collect
 from palu.reporting.drawing import PALETTE, looks, themed
 from palu.reporting.figures import curve, draw_all
 from palu.reporting.plane import plane
-from palu.reporting.quality import Qualities, qualities
-from palu.reporting.statistics import spread
+from palu.reporting.quality import Qualities
+from palu.reporting.quality import qualities as qualities_of
+from palu.reporting.verdict import draws
+
+
+def qualities(study):
+    return qualities_of(study, draws(study))
 
 
 def drawings(index):
@@ -39,36 +43,30 @@ def test_every_figure_is_there_and_the_same_twice(small_index, drawn):
 def test_axes_are_labelled(drawn):
     assert "Model utility (kept: further right)" in texts(drawn["plane"].svg)
     assert "forget quality p (12 items)" in texts(drawn["plane"].svg)
-    assert texts(drawn["trajectories"].svg).count("epoch") == 5
+    assert texts(drawn["trajectories"].svg).count("epoch") == 6
     assert "optimiser step" in texts(drawn["losses"].svg)
 
 
-def test_the_plane_tells_the_interval_the_step_the_ties_and_the_neighbouring_p_values(small_index, drawn):
+def test_the_plane_shows_the_interval_the_ties_and_the_neighbouring_p_values(small_index, drawn):
     study = collect(small_index)
     found = qualities(study)
     median = found.arms["npo"].median
     beside = f"{p_text(median.smaller.p_value)}, {p_text(median.larger.p_value)}"
     assert f"p {p_text(median.here.p_value)} [{beside}]" in texts(drawn["plane"].svg)
-    assert (
-        "D moves in steps of 0.0833; the p-values that exist one step away stand in brackets."
-        in drawn["plane"].caption
-    )
-    for mean, words in ((0.5, "Within one step, a tie: palu and npo."), (0.9, "No two methods are within one step.")):
-        arms = {name: replace(its, statistic=spread([0.5])) for name, its in found.arms.items()}
-        arms["npo"] = replace(arms["npo"], statistic=spread([mean]))
-        assert plane(study, Qualities(found.references, arms)).caption.endswith(words)
+    assert "95% bootstrap intervals over items and seeds" in drawn["plane"].caption
+    for pairs, words in (((("palu", "npo"),), "Tied, no difference in D is shown: palu and npo."), ((), "tied in D.")):
+        assert plane(study, Qualities(found.references, found.arms, pairs)).caption.endswith(words)
 
 
-def test_without_labels_beside_the_marks_the_caption_sends_to_the_table(builder):
+def test_two_settings_of_one_method_have_no_labels_next_to_their_marks(builder):
     study = collect(builder.index(seeds=1, top_ks=(50, 200), rivals=()))
     drawing = plane(study, qualities(study))
-    assert "one step away stand in the table of results." in drawing.caption
     assert not [text for text in texts(drawing.svg) if text.startswith("p ")]
 
 
 def test_d_over_the_epochs_has_a_scale_of_p_values_and_ends_in_its_intervals(drawn):
     assert "p (12 items)" in texts(drawn["trajectories"].svg)
-    assert "95% bootstrap intervals over items" in drawn["trajectories"].caption
+    assert "95% bootstrap intervals over items and seeds" in drawn["trajectories"].caption
 
 
 def test_the_references_and_every_arm_stand_in_the_plane(drawn):
@@ -92,10 +90,10 @@ def test_without_data_a_figure_says_so(small_index):
     assert texts(found["losses"].svg) == ["no steps were logged"]
 
 
-def test_without_forget_quality_the_plane_falls_back_to_probability(small_index, edit_summary):
+def test_without_forget_quality_the_plane_falls_back_to_the_leak(small_index, edit_summary):
     for run in small_index["runs"]:
         edit_summary(run["evaluation"], {"forget_quality_statistic": None})
-    assert "Forget probability, whole reply (forgotten: further up)" in texts(drawings(small_index)["plane"].svg)
+    assert "Span leak (forgotten: further up)" in texts(drawings(small_index)["plane"].svg)
 
 
 def test_a_loss_that_is_no_number_leaves_a_gap_and_a_negative_one_a_plain_scale(small_index):

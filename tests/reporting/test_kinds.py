@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from palu.reporting.choice import rule, select
+from palu.reporting.choice import RULE, select
 from palu.reporting.collect import collect
 from palu.reporting.figures import draw_all
 from palu.reporting.page import write_report
 from palu.reporting.quality import qualities
-from palu.reporting.verdict import judge, targets
+from palu.reporting.verdict import draws, judge, targets
 from tests.reporting.kinds import evaluation, muse_index, requests_index
 from tests.reporting.test_page import text_of
 
@@ -18,46 +18,51 @@ pytestmark = pytest.mark.usefixtures("workplace")
 
 def verdicts(index):
     study = collect(index)
-    return study, {arm.name: judge(study, arm, None) for arm in study.arms}
+    bootstrap = draws(study)
+    return study, bootstrap, {arm.name: judge(study, bootstrap, arm) for arm in study.arms}
 
 
-def test_documents_are_judged_by_what_the_retain_model_reaches_and_lower_is_no_miss():
-    _, found = verdicts(muse_index())
-    assert (found["npo"].headline, found["npo"].met) == ("Forgotten to the retain model's level, utility kept", 4)
+def test_documents_are_judged_by_memorization_on_one_side_and_silence_is_no_success():
+    _, _, found = verdicts(muse_index())
+    assert (found["npo"].headline, found["npo"].met) == ("Forgotten, language kept, utility kept", 6)
     lost = found["ga"]
-    assert [check.status for check in lost.checks] == ["met", "met", "missed", "missed"]
-    assert lost.headline == "Over-forgotten, utility lost"
-    assert lost.checks[0].sentence == (
-        "0.000 (retain model 0.200, original 0.580): at most 0.250, the retain model's level and 0.05"
-    )
-    assert lost.checks[2].sentence == "+80.0 (original −99.0): allowed ±10: over-forgotten"
+    assert [check.status for check in lost.gone] == ["met", "met"]
+    assert [check.status for check in lost.language] == ["met", "missed", "met"]
+    assert lost.headline == "Forgotten, language lost, utility lost"
+    assert lost.checks[0].sentence == "0 [0, 0], at most 0.250, 0.05 above the retain model's 0.200"
 
 
-def test_without_a_retain_model_the_bound_is_half_of_the_originals_and_said_to_be_ours():
-    study, found = verdicts(muse_index(has_retain=False))
+def test_privleak_is_no_target_and_is_not_judged_without_its_items():
+    _, _, found = verdicts(muse_index())
+    check = found["ga"].of("privleak")
+    assert (check.status, check.value) == ("not measured", 80.0)
+    assert "scores.parquet has no items of forget_mia_min_k" in check.reason
+
+
+def test_without_a_retain_model_the_bound_is_a_tenth_of_the_originals_and_said_to_be_ours():
+    study, _, found = verdicts(muse_index(has_retain=False))
     check = found["npo"].checks[1]
     assert (check.title, check.status) == ("Knowledge of forget set", "missed")
-    assert "0.020 above the target of at most 0.320, 50% of the original's" in check.sentence
-    assert "the study has no retain model, so the bound is ours" in check.sentence
-    assert found["npo"].headline == "Not forgotten to the stated level, utility kept"
+    assert check.sentence == "0.340 [0.340, 0.340], at most 0.064, a tenth of the original's 0.640"
+    assert found["npo"].headline == "Not forgotten, language kept, utility kept"
     assert "a bound of ours as the study has no retain model" in targets(study)
     assert "PrivLeak" not in targets(study)
 
 
-def test_a_users_rows_choose_the_setting_that_leaves_least_among_those_that_keep_utility():
-    study, found = verdicts(requests_index())
-    (choice,) = select(study, list(found.values())).choices
+def test_a_users_rows_choose_the_setting_that_keeps_utility():
+    study, bootstrap, found = verdicts(requests_index())
+    (choice,) = select(study, bootstrap, list(found.values())).choices
     assert (choice.arm, choice.keeps_utility) == ("palu, top_k=8", True)
-    assert choice.distance == pytest.approx(0.4 / 0.98)
-    assert "leaves the smallest share" in rule(study)[0]
+    assert choice.distance == pytest.approx(0.02)
+    assert "smallest distance" in RULE
 
 
 def test_without_rows_to_keep_no_setting_is_recommended_and_the_page_says_that_nothing_tells_the_price():
     index = requests_index(has_retain_rows=False)
-    study, found = verdicts(index)
-    selection = select(study, list(found.values()))
+    study, bootstrap, found = verdicts(index)
+    selection = select(study, bootstrap, list(found.values()))
     assert selection.choices == ()
-    assert "Retain probability: cannot be judged: benchmark custom has no part retain" in selection.warning
+    assert "Model utility: cannot be judged: benchmark custom has no part real_authors" in selection.warning
     assert "Nothing measures what forgetting cost" in text_of(index)
 
 
@@ -70,7 +75,7 @@ def test_without_rows_to_keep_no_setting_is_recommended_and_the_page_says_that_n
 )
 def test_the_plane_has_the_axes_of_the_kind(make, up, across):
     study = collect(make())
-    plane = draw_all(study, qualities(study))[0]
+    plane = draw_all(study, qualities(study, draws(study)))[0]
     assert f"{up} (forgotten: further up)" in plane.svg
     assert f"{across} (kept: further right)" in plane.svg
 
@@ -81,7 +86,7 @@ def test_curves_of_documents_and_of_requests_show_their_own_measures():
         values = {"forget_probability": 0.6, "retain_probability": 0.94}
         run["trajectory"] = [{"epoch": 1, "evaluation": evaluation(f"{run['folder']}/epoch1", values, {})}]
     study = collect(index)
-    curves = draw_all(study, qualities(study))[1].svg
+    curves = draw_all(study, qualities(study, draws(study)))[1].svg
     assert "Retain probability" in curves
     assert "Model utility" not in curves
 
@@ -89,17 +94,17 @@ def test_curves_of_documents_and_of_requests_show_their_own_measures():
 def test_what_no_model_was_measured_by_has_no_column_and_its_reason_is_told():
     text = text_of(muse_index())
     assert "Reading forget quality" not in text
-    results = text[text.index("Results Means") : text.index("Distance to the retain model")]
+    results = text[text.index("Results Means") : text.index("Each attack tries")]
     assert "Forget ROUGE" not in results
     assert "documents are never asked: forget_rouge" in text
     assert "no truth ratios: forget_quality, forget_quality_statistic" in text
     first, *_ = Path("out/outcome.txt").read_text().splitlines()
-    assert first == "1 of 2 meet all 4 targets: npo."
+    assert first == "1 of 2 meet all 6 targets: npo."
 
 
 def test_the_page_shows_questions_on_documents_and_cuts_long_texts():
     text = text_of(muse_index())
-    generations = text[text.index("What the models say now") : text.index("For somebody who has to be shown")]
+    generations = text[text.index("What the models say now") : text.index("For a person who has to be shown")]
     assert "Where does the ferry go?" in generations
     assert "Who opened the fair?" not in generations
     assert "of 2" in generations

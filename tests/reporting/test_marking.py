@@ -15,7 +15,7 @@ def tokens_of(reply, spans, pieces):
         place += len(piece)
         ends.append(place)
     offsets = run_offsets(sensitive_tokens(reply, starts, ends, spans)[0]).tolist()
-    return ReplyTokens(starts, ends, [0.0] * len(pieces), [True] * len(pieces), offsets)
+    return ReplyTokens(starts, ends, offsets)
 
 
 def pairs(segments):

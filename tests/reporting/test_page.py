@@ -73,7 +73,7 @@ def files(folder):
 def test_the_outputs_are_the_pages_the_spreadsheets_the_outcome_and_three_figures(out):
     evidence = ["evidence.csv", "evidence.html", "evidence.json"]
     figures = ["figures/losses.svg", "figures/plane.svg", "figures/trajectories.svg"]
-    assert list(files(out)) == [*evidence, *figures, "outcome.txt", "report.html", "results.csv"]
+    assert list(files(out)) == [*evidence, *figures, "outcome.txt", "report.html", "results.csv", "verdict.json"]
 
 
 def test_the_same_index_gives_the_same_bytes(small_index, out):
@@ -116,8 +116,8 @@ def test_the_headline_tells_what_was_asked_and_the_verdicts(page):
     text = " ".join(" ".join(page.text).split())
     assert "12 rows asked to be forgotten" in text
     assert "2 groups (people, articles)" in text
-    assert "1 of 2 meet all 3 targets: palu." in text
-    assert "Not forgotten to the retain model's level, utility kept" in text
+    assert "1 of 2 meet all 5 targets: palu." in text
+    assert "Not forgotten, language kept, utility kept" in text
     assert "24 held-out people of the demo, none of whom is reported here" in text
 
 
@@ -153,14 +153,13 @@ def test_without_spans_and_run_records_nothing_is_made_up(small_index):
     text = text_of(small_index)
     assert "of their reply tokens are initiating" not in text
     assert "the run did not write the vocabulary's size" in text
-    assert "perfectly local" not in text
 
 
 def test_metrics_that_a_run_lacks_are_dashes_with_a_reason(small_index):
     for run in small_index["runs"]:
         Path(run["evaluation"], "summary.json").write_text("{}")
     text = text_of(small_index)
-    assert "None of 2 meets all 3 targets; most met: 0 (palu; npo)." in text
+    assert "None of 2 meets all 5 targets; most met: 0 (palu; npo)." in text
     assert "not among this evaluation's metrics" in text
 
 
@@ -181,7 +180,7 @@ def test_validation_rows_choose_and_the_page_says_so(builder):
     assert "The study's own validation rows (1 in all): they are to be forgotten like the others" in text
     assert "Recommended by 1 validation row." in text
     assert "Model utility has no rows of its own for choosing" in text
-    assert "Validation initiating-token probability" in text
+    assert "Validation span leak" in text
     assert "Picking the best row" not in text
     assert "of palu, by 1 validation row: palu, top_k=" in Path("out/outcome.txt").read_text()
 
@@ -192,7 +191,6 @@ def test_membership_attacks_stand_in_a_section_of_their_own(page, small_index):
     for title in ("Loss", "Min-K", "PrivLeak, %"):
         assert title in attacks
     assert "no AUC of a retain model was given" in text
-    assert "Further metrics" not in text
     for folder in (small_index["original"], small_index["retain"], *small_index["runs"]):
         for name in ("summary.json", "reasons.json"):
             path = Path(folder["evaluation"], name)
@@ -204,7 +202,7 @@ def test_membership_attacks_stand_in_a_section_of_their_own(page, small_index):
 def test_fluency_stands_beside_the_generations(page):
     text = " ".join(" ".join(page.text).split())
     generations = text[text.index("What the models say now") : text.index("What chose the settings")]
-    for title in ("Fluency, by a classifier", "N-gram entropy, bits", "Repeated 4-grams, share", "Empty generations"):
+    for title in ("Fluency, by a classifier", "N-gram entropy, bits", "Repeated 4-grams, share", "Empty answers"):
         assert title in generations
     assert "no classifier at hand" in text
 
@@ -212,13 +210,24 @@ def test_fluency_stands_beside_the_generations(page):
 def test_forget_quality_in_the_lead_has_all_that_it_takes_to_read_it(page, out):
     text = " ".join(" ".join(page.text).split())
     lead = text[text.index("Nearest to the retain model by truth ratios: npo: D = ") :][:200]
-    assert re.search(
-        r"± \S+ over 2 seeds, 95% interval over items \[\S+, \S+\]; p = \S+ \(median seed, one step away", lead
-    )
+    assert re.search(r"over 2 seeds, 95% interval \[\S+, \S+\]; p = \S+ \(median seed, one item away", lead)
+    assert "The test assumes independent samples although both models answer the same items" in text
     lines = (out / "outcome.txt").read_text().splitlines()
     told = lines[lines.index("Forget quality") + 1 :]
     assert [line.partition(":")[0] for line in told] == ["palu", "npo"]
-    assert all("interval over items [" in line and "one step away" in line for line in told)
+    assert all("95% interval [" in line and "one item away" in line for line in told)
+
+
+def test_page_outcome_spreadsheet_and_verdict_say_the_same_statuses(page, out):
+    verdict = json.loads((out / "verdict.json").read_text())
+    text = " ".join(" ".join(page.text).split())
+    assert {arm: own["span_leak"]["status"] for arm, own in verdict.items()} == {"palu": "met", "npo": "missed"}
+    assert {own["answer_nll"]["status"] for own in verdict.values()} == {"met"}
+    assert "Span leak: missed" in text
+    assert "  missed        Span leak: 0.200 [" in (out / "outcome.txt").read_text()
+    lines = (out / "results.csv").read_text().splitlines()
+    place = lines[0].split(",").index("span_leak_verdict")
+    assert lines[-1].split(",")[place] == "missed" or ",missed," in lines[-1]
 
 
 def test_the_page_stays_small_enough_to_open_at_once(out):

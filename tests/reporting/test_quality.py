@@ -2,8 +2,14 @@ import pytest
 
 from palu.reporting.cells import number_text, p_text
 from palu.reporting.collect import collect
-from palu.reporting.quality import Qualities, Quality, qualities
+from palu.reporting.quality import Qualities, Quality
+from palu.reporting.quality import qualities as qualities_of
 from palu.reporting.statistics import spread
+from palu.reporting.verdict import draws
+
+
+def qualities(study):
+    return qualities_of(study, draws(study))
 
 
 def test_an_arms_statistic_has_spread_interval_and_neighbours(small_index):
@@ -11,10 +17,10 @@ def test_an_arms_statistic_has_spread_interval_and_neighbours(small_index):
     found = qualities(study).arms["palu"]
     told = sorted(run.evaluation.measured("forget_quality_statistic").value for run in study.arms[0].runs)
     assert found.statistic.mean == pytest.approx(sum(told) / 2)
-    assert found.interval.low <= found.statistic.mean <= found.interval.high
+    assert found.interval[0] <= found.statistic.mean <= found.interval[1]
     # of two seeds the worse is the median
     assert found.median.here.statistic == pytest.approx(told[1])
-    assert found.step == pytest.approx(1 / 12)
+    assert found.item_count == 12
     assert found.missing is None
 
 
@@ -29,7 +35,7 @@ def test_the_neighbours_p_values_are_on_either_side_of_the_summarys(small_index)
 def test_a_summary_that_its_items_contradict_is_reported_and_gets_no_interval(small_index, edit_summary):
     edit_summary(small_index["runs"][0]["evaluation"], {"forget_quality_statistic": 0.9})
     found = qualities(collect(small_index)).arms["palu"]
-    assert "summary.json says D = 0.9, its items give" in found.conflict
+    assert "summary.json says forget_quality_statistic = 0.9, its items give" in found.missing
     assert found.interval is None
     assert found.median is None
     assert found.statistic is not None
@@ -51,34 +57,40 @@ def test_one_seed_without_a_statistic_leaves_the_arm_without_one(small_index, ed
     assert found.best() == ["npo"]
 
 
-def test_best_is_the_lowest_mean_and_those_one_step_from_it():
-    means = {"a": 0.30, "b": 0.10, "c": 0.15, "d": 0.16}
-    arms = {name: Quality(spread([value]), item_counts=(20, 20)) for name, value in means.items()}
-    found = Qualities({}, arms)
+def named(**means):
+    return {name: Quality(spread([value]), item_count=20) for name, value in means.items()}
+
+
+def test_best_is_the_lowest_mean_and_those_tied_with_it():
+    found = Qualities({}, named(a=0.30, b=0.10, c=0.15, d=0.16), (("b", "c"), ("a", "d")))
     assert found.best() == ["b", "c"]
-    assert found.ties("d") == ["c"]
+    assert found.ties("d") == ["a"]
     assert Qualities({}, {"a": Quality(missing="none")}).best() == []
+
+
+def test_arms_with_the_same_items_are_tied_and_arms_that_are_far_apart_are_not(builder):
+    index = builder.index(seeds=1, rivals=("npo", "gd"))
+    assert qualities(collect(index)).tied_pairs == (("palu", "npo"),)
 
 
 def test_a_quality_in_words_has_d_its_spread_interval_p_and_neighbours(small_index):
     found = qualities(collect(small_index))
     its = found.arms["palu"]
-    beside = " and ".join(p_text(point.p_value) for point in (its.median.smaller, its.median.larger))
-    assert its.told() == (
+    near = " and ".join(p_text(point.p_value) for point in (its.median.smaller, its.median.larger))
+    assert its.words == (
         f"D = {its.statistic.mean:.3f} ± {number_text(its.statistic.deviation)} over 2 seeds, "
-        f"95% interval over items [{its.interval.low:.3f}, {its.interval.high:.3f}]; "
-        f"p = {p_text(its.median.here.p_value)} (median seed, one step away {beside})"
+        f"95% interval [{its.interval[0]:.3f}, {its.interval[1]:.3f}]; "
+        f"p = {p_text(its.median.here.p_value)} (median seed, one item away {near})"
     )
 
 
 def test_a_quality_in_words_says_what_is_missing_and_why():
-    assert Quality(missing="no retain model").told() == "no D: no retain model"
-    assert Quality(spread([0.25]), missing="no items").told() == "D = 0.250 (1 seed, no spread); no items"
+    assert Quality(missing="no retain model").words == "no D: no retain model"
+    assert Quality(spread([0.25]), missing="no items").words == "D = 0.250 (1 seed, no spread); no items"
 
 
-def test_ties_are_told_for_every_arm_and_each_pair_once():
-    means = {"a": 0.10, "b": 0.15, "c": 0.20, "a very long name of an arm": 0.50, "z": 0.55}
-    found = Qualities({}, {name: Quality(spread([value]), item_counts=(20, 20)) for name, value in means.items()})
-    assert [found.tie(name) for name in means] == ["tie: b", "tie with 2", "tie: b", "tie: z", "tie with 1"]
-    assert found.tied_pairs() == [("a", "b"), ("b", "c"), ("a very long name of an arm", "z")]
-    assert found.told("a").endswith("; tie, within one step: b")
+def test_an_arms_ties_are_in_its_cell_and_in_its_words():
+    arms = named(a=0.10, b=0.15, c=0.20) | {"a very long name of an arm": Quality(spread([0.5])), "z": Quality()}
+    found = Qualities({}, arms, (("a", "b"), ("b", "c"), ("a very long name of an arm", "z")))
+    assert [found.tie(name) for name in arms] == ["tie: b", "tie with 2", "tie: b", "tie: z", "tie with 1"]
+    assert found.words("a").endswith("; tied with b")

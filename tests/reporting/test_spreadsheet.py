@@ -7,13 +7,15 @@ from palu.reporting.choice import select
 from palu.reporting.collect import collect
 from palu.reporting.quality import qualities
 from palu.reporting.spreadsheet import results_csv
-from palu.reporting.verdict import judge
+from palu.reporting.verdict import draws, judge
 
 
 def rows(index):
     study = collect(index)
-    selection = select(study, [judge(study, arm, None) for arm in study.arms])
-    return list(csv.DictReader(io.StringIO(results_csv(study, qualities(study), selection))))
+    bootstrap = draws(study)
+    verdicts = [judge(study, bootstrap, arm) for arm in study.arms]
+    table = results_csv(study, qualities(study, bootstrap), verdicts, select(study, bootstrap, verdicts))
+    return list(csv.DictReader(io.StringIO(table)))
 
 
 def test_one_row_per_model_and_run_with_every_digit(small_index):
@@ -35,19 +37,26 @@ def test_an_empty_cell_has_its_reason_and_quality_its_neighbours(small_index):
     assert '"forget_quality":"no scores of a retain model were given"' in found[1]["reasons"]
     palu = found[2]
     assert float(palu["forget_quality_larger_neighbour"]) < float(palu["forget_quality"])
-    assert float(palu["statistic_low"]) <= float(palu["forget_quality_statistic"]) <= float(palu["statistic_high"])
 
 
 def test_d_over_the_seeds_stands_in_every_row_of_an_arm_with_its_ties(small_index):
     study = collect(small_index)
     row = rows(small_index)[2]
-    its = qualities(study).arms["palu"]
+    quality = qualities(study, draws(study))
+    its = quality.arms["palu"]
     assert float(row["statistic_seed_mean"]) == its.statistic.mean
     assert float(row["statistic_seed_deviation"]) == its.statistic.deviation
     assert float(row["statistic_mean_low"]) <= its.statistic.mean <= float(row["statistic_mean_high"])
-    assert float(row["statistic_step"]) == pytest.approx(1 / 12)
-    assert row["statistic_tied_with"] == "; ".join(qualities(study).ties("palu"))
+    assert row["statistic_tied_with"] == "; ".join(quality.ties("palu"))
     assert rows(small_index)[0]["statistic_seed_mean"] == ""
+
+
+def test_the_verdict_is_in_every_row_of_an_arm_and_in_no_references(small_index):
+    found = rows(small_index)
+    assert [row["span_leak_verdict"] for row in found] == ["", "", "met", "met", "missed", "missed"]
+    assert float(found[2]["span_leak_verdict_low"]) <= float(found[2]["span_leak"])
+    assert float(found[4]["span_leak_verdict_low"]) > 0.11
+    assert found[4]["forget_rouge_verdict"] == "under-forgotten"
 
 
 @pytest.mark.parametrize(("is_validated", "items"), [(True, "1 validation row"), (False, "the 48 reported rows")])

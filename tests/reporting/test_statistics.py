@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from palu.reporting.statistics import seed_interval, spread, two_sided_distance
+from palu.reporting.statistics import seed_interval, spread
 
 
 def test_spread_of_three_seeds_worked_by_hand():
@@ -15,27 +15,6 @@ def test_one_seed_has_no_deviation_and_no_seed_no_mean():
     assert spread([0.5]).deviation is None
     with pytest.raises(ValueError, match="no values"):
         spread([])
-
-
-@pytest.mark.parametrize(
-    ("value", "retain", "original", "side"),
-    [
-        (0.14, 0.10, 0.90, "level"),
-        (0.05, 0.10, 0.90, "level"),
-        (0.30, 0.10, 0.90, "under"),
-        (0.01, 0.10, 0.90, "over"),
-        (0.95, 0.10, 0.90, "under"),
-        # a metric that rises when a model forgets
-        (0.50, 0.65, 0.40, "under"),
-        (0.80, 0.65, 0.40, "over"),
-        (0.30, 0.10, 0.12, "apart"),
-        (0.30, 0.10, None, "apart"),
-    ],
-)
-def test_the_side_of_the_retain_model_follows_from_where_the_original_lies(value, retain, original, side):
-    found = two_sided_distance(value, retain, original, 0.05)
-    assert found.side == side
-    assert found.difference == pytest.approx(value - retain)
 
 
 def test_the_interval_over_seeds_is_students():

@@ -1,12 +1,14 @@
 rule infer_model:
-    """What an evaluation needs the model for: its answers, each reply's log-probabilities, gradient norms of rows."""
+    """What an evaluation needs models for: answers, log-probabilities, gradient norms, the original's view of answers."""
     input:
         model="results/{folder}/model",
+        original=f"{MODEL}/original/model",
         examples=EXAMPLES,
     output:
         generations="results/{folder}/evaluation-{evaluation}/generations.parquet",
         logprobs="results/{folder}/evaluation-{evaluation}/logprobs.parquet",
         gradient_norms="results/{folder}/evaluation-{evaluation}/gradient_norms.parquet",
+        answers="results/{folder}/evaluation-{evaluation}/answers.parquet",
     log:
         "logs/{folder}/infer-{evaluation}.log",
     benchmark:
@@ -19,12 +21,12 @@ rule infer_model:
     params:
         model=as_json(study.model),
         settings=lambda wildcards: canonical_json(study.evaluation.model_part),
-        code=code_digest("palu.evaluation.infer"),
+        code=code_digest("palu.evaluation.judge_answers"),
     message:
         "Run the evaluation's model part on {wildcards.folder}"
     shell:
         "python -m palu infer --model {input.model} --model-settings {params.model:q} --settings {params.settings:q}"
-        " --examples {input.examples} --out $(dirname {output.generations}) > {log} 2>&1"
+        " --examples {input.examples} --original {input.original} --out $(dirname {output.generations}) > {log} 2>&1"
 
 
 rule classify_generations:
@@ -62,6 +64,7 @@ rule score_model:
         retain=retain_scores,
         original=original_scores,
         reference=reference_logprobs,
+        answers="results/{folder}/evaluation-{evaluation}/answers.parquet",
     output:
         scores="results/{folder}/evaluation-{evaluation}/scores.parquet",
         summary="results/{folder}/evaluation-{evaluation}/summary.json",
@@ -86,4 +89,4 @@ rule score_model:
     shell:
         "python -m palu score --examples {input.examples} --evaluation $(dirname {output.scores}) --run {wildcards.folder:q}"
         " --settings {params.settings:q} {params.spans} {params.fluency} {params.retain} {params.original}"
-        " {params.reference} > {log} 2>&1"
+        " {params.reference} --answers {input.answers} > {log} 2>&1"

@@ -56,6 +56,7 @@ rule report_study:
             category="Tables",
             labels={"table": "every run, every metric"},
         ),
+        verdict="results/{study}/verdict.json",
         outcome="results/{study}/outcome.txt",
         evidence=report(
             "results/{study}/evidence.html",

@@ -1,0 +1,238 @@
+"""One arm held against one aim: met, missed or undecided; or level with the retain model, under, over or undecided.
+
+What is compared is the arm's value and its bound in the same draws of a paired bootstrap: the 95% interval of their
+difference, moved to the bound, is [low, high]. A target is met where the whole interval keeps the bound, missed where
+none of it does, and undecided otherwise. What is shown on both sides is level where the interval is within the range
+around the retain model, under- or over-forgotten where it is outside, and undecided otherwise.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from palu.reporting.aims import (
+    DISTANCE_TOLERANCE,
+    LEAK_SHARE,
+    LEVEL_TOLERANCE,
+    PRIVLEAK_TOLERANCE,
+    RATIO_TOLERANCE,
+    UTILITY_SHARE,
+    Measure,
+)
+from palu.reporting.cells import number_text, percent_text
+from palu.reporting.collect import Arm, Evaluation, Study
+from palu.reporting.resampling import TINY, Bootstrap, Drawn, NotMeasured, interval
+
+MET, MISSED, UNDECIDED, NOT_MEASURED = "met", "missed", "undecided", "not measured"
+LEVEL, UNDER, OVER, APART = "level", "under-forgotten", "over-forgotten", "not level"
+NO_RETAIN_MODEL = "the study has no retain model"
+RETAIN_ANSWERS = "retain_answer_nll"
+# Of n items that are all equal a bootstrap draws no other; the 95% limit on the share of others is then 3 / n
+# (Hanley and Lippman-Hand 1983, the rule of three).
+RULE_OF_THREE = 3.0
+ROUNDING = 1e-12
+TARGET_AIMS = ("leak", "language", "answer", "keep")
+# The value of an attack that is never wrong. It says which side is which, also where the original resists the attack.
+ALWAYS_RIGHT = 1.0
+# The reference attack measures against the retain model, so a model at its level ties on every row.
+REFERENCE_LEVEL = {"mia_reference": 0.5}
+
+SIGNS = {MET: "✓", MISSED: "✗", UNDECIDED: "?", NOT_MEASURED: "–"}
+STYLES = {NOT_MEASURED: "unknown", APART: "undecided", UNDER: "under", OVER: "over"}
+
+Range = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A measure's status with its numbers. low, high: the interval; aim: the range that is asked for, in the value's
+    scale; words: the aim in words; distance: how far a leak is above its goal, for a choice between settings."""
+
+    measure: Measure
+    status: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    retain: float | None = None
+    original: float | None = None
+    aim: Range | None = None
+    words: str = ""
+    reason: str | None = None
+    distance: float | None = None
+
+    @property
+    def title(self) -> str:
+        return self.measure.title
+
+    @property
+    def mark(self) -> str:
+        """The status as a word of the style sheet."""
+        return style(self.status)
+
+    @property
+    def sign(self) -> str:
+        return SIGNS.get(self.status, "")
+
+    @property
+    def sentence(self) -> str:
+        """The numbers and the aim in words, or the reason why nothing can be judged."""
+        write = percent_text if self.measure.aim == "zero" else number_text
+        number = write(self.value) if self.value is not None else ""
+        if self.status == NOT_MEASURED or self.low is None or self.high is None:
+            return f"{number + '; ' if number else ''}cannot be judged: {self.reason}"
+        return f"{number} [{write(self.low)}, {write(self.high)}], {self.words}"
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The check as verdict.json holds it."""
+        return {
+            "target": self.measure.aim in TARGET_AIMS,
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "original": self.original,
+            "retain": self.retain,
+            "aim": self.aim,
+            "status": self.status,
+            "reason": self.reason,
+        }
+
+
+def style(status: str) -> str:
+    """A status as a word of the style sheet."""
+    return STYLES.get(status, status)
+
+
+def check(study: Study, bootstrap: Bootstrap, arm: Arm, measure: Measure) -> Check:
+    """Hold an arm's mean over seeds against the aim of a measure."""
+    values, _ = arm.measured(measure.metric)
+    original = study.original.measured(measure.metric).value
+    retain = study.retain.measured(measure.metric).value if study.retain else None
+    try:
+        if measure.aim in TARGET_AIMS:
+            return _target(study, bootstrap, arm, measure, original, retain)
+        return _two_sided(study, bootstrap, arm, measure, original, retain)
+    except NotMeasured as missing:
+        mean = sum(values) / len(values) if len(values) == len(arm.runs) else None
+        return Check(measure, NOT_MEASURED, mean, retain=retain, original=original, reason=str(missing))
+
+
+def _target(
+    study: Study, bootstrap: Bootstrap, arm: Arm, measure: Measure, original: float | None, retain: float | None
+) -> Check:
+    drawn = bootstrap.arm(arm, measure.metric)
+    bound, words = _bound(study, bootstrap, measure)
+    margin = drawn - bound
+    low, high = interval(margin)
+    if measure.is_share and np.ptp(margin[1:]) <= ROUNDING:
+        half = RULE_OF_THREE / bootstrap.item_count(measure.metric)
+        low, high = low - half, high + half
+    value, limit = float(drawn[0]), float(bound[0])
+    # how far from the bound the interval reaches on the wrong side and on the right one
+    worst, best = (-low, -high) if measure.aim == "keep" else (high, low)
+    status = MET if worst <= ROUNDING else MISSED if best > ROUNDING else UNDECIDED
+    bottom, top = (0.0 if abs(end) <= ROUNDING else end for end in (limit + low, limit + high))
+    if measure.is_share:
+        bottom, top = max(bottom, 0.0), min(top, 1.0)
+    aim: Range = (limit, None) if measure.aim == "keep" else (None, limit)
+    distance = max(0.0, value - (retain or 0.0)) if measure.aim == "leak" else None
+    return Check(measure, status, value, bottom, top, retain, original, aim, words, distance=distance)
+
+
+def _bound(study: Study, bootstrap: Bootstrap, measure: Measure) -> tuple[Drawn, str]:
+    """The bound of a target in each draw, and the aim in words."""
+    if measure.aim == "keep":
+        level = _of(bootstrap, study.original, "the original", measure.metric)
+        return UTILITY_SHARE * level, f"at least {_bounded(UTILITY_SHARE * level, f'{UTILITY_SHARE:.0%} of', level)}"
+    if measure.aim == "answer":
+        if study.retain is not None:
+            bound, whose = (
+                _quartile(bootstrap, study.retain, "the retain model", measure.metric),
+                "the retain model's answers",
+            )
+        else:
+            bound = _quartile(bootstrap, study.original, "the original", RETAIN_ANSWERS)
+            whose = "the original's answers to retain prompts"
+        return bound, f"at most {number_text(bound[0])}, the upper quartile of {whose}"
+    if study.retain is not None:
+        level = _of(bootstrap, study.retain, "the retain model", measure.metric)
+        words = f"{LEVEL_TOLERANCE:g} above the retain model's {number_text(level[0])}"
+        return level + LEVEL_TOLERANCE, f"at most {number_text(level[0] + LEVEL_TOLERANCE)}, {words}"
+    level = _of(bootstrap, study.original, "the original", measure.metric)
+    if measure.aim == "leak":
+        return LEAK_SHARE * level, f"at most {_bounded(LEAK_SHARE * level, 'a tenth of', level)}"
+    words = f"{LEVEL_TOLERANCE:g} above the original's {number_text(level[0])}"
+    return level + LEVEL_TOLERANCE, f"at most {number_text(level[0] + LEVEL_TOLERANCE)}, {words}"
+
+
+def _bounded(bound: Drawn, share: str, level: Drawn) -> str:
+    return f"{number_text(bound[0])}, {share} the original's {number_text(level[0])}"
+
+
+def _of(bootstrap: Bootstrap, evaluation: Evaluation, whose: str, metric: str) -> Drawn:
+    try:
+        return bootstrap.of(evaluation, metric)
+    except NotMeasured as missing:
+        raise NotMeasured(f"{whose} has none: {missing}") from None
+
+
+def _quartile(bootstrap: Bootstrap, evaluation: Evaluation, whose: str, metric: str) -> Drawn:
+    _of(bootstrap, evaluation, whose, metric)
+    return bootstrap.upper_quartile(evaluation, metric)
+
+
+def _two_sided(
+    study: Study, bootstrap: Bootstrap, arm: Arm, measure: Measure, original: float | None, retain: float | None
+) -> Check:
+    drawn, metric = bootstrap.arm(arm, measure.metric), measure.metric
+    if study.retain is None:
+        raise NotMeasured(NO_RETAIN_MODEL)
+    if measure.aim == "apart":
+        return _apart(study.retain, bootstrap, arm, measure, float(drawn[0]), original)
+    tolerance, far = LEVEL_TOLERANCE, original
+    if measure.aim == "zero":
+        level, tolerance, far = np.zeros_like(drawn), PRIVLEAK_TOLERANCE, -100.0
+    elif metric in REFERENCE_LEVEL:
+        level, far = np.full_like(drawn, REFERENCE_LEVEL[metric]), ALWAYS_RIGHT
+    else:
+        level = _of(bootstrap, study.retain, "the retain model", metric)
+        far = ALWAYS_RIGHT if measure.aim == "attack" else original
+    value, goal = float(drawn[0]), float(level[0])
+    if measure.aim == "ratio":
+        low, high = np.exp(interval(np.log(np.maximum(drawn, TINY)) - np.log(np.maximum(level, TINY)))) * goal
+        wanted = goal / RATIO_TOLERANCE, goal * RATIO_TOLERANCE
+    else:
+        low, high = (end + goal for end in interval(drawn - level))
+        wanted = goal - tolerance, goal + tolerance
+    status = _side(low, high, wanted, far)
+    write = percent_text if measure.aim == "zero" else number_text
+    words = f"level from {write(wanted[0])} to {write(wanted[1])}"
+    words += f" (retain model {write(goal)})" if measure.aim != "zero" else ""
+    return Check(measure, status, value, float(low), float(high), retain, original, wanted, words)
+
+
+def _side(low: float, high: float, wanted: tuple[float, float], far: float | None) -> str:
+    """Where an interval is; far: the value of a model that forgot nothing, which says which side is which."""
+    bottom, top = wanted
+    if bottom - ROUNDING <= low and high <= top + ROUNDING:
+        return LEVEL
+    if low <= top and high >= bottom:
+        return UNDECIDED
+    if far is None or bottom <= far <= top:
+        return APART
+    return UNDER if (far > top) == (low > top) else OVER
+
+
+def _apart(
+    retain: Evaluation, bootstrap: Bootstrap, arm: Arm, measure: Measure, value: float, original: float | None
+) -> Check:
+    """D has no sides; a model that prefers the truth more than the retain model does is under-forgotten."""
+    low, high = bootstrap.distance_band(arm.name, [run.evaluation for run in arm.runs])
+    own = [bootstrap.truth_preference(run.evaluation) for run in arm.runs]
+    status = LEVEL if high <= DISTANCE_TOLERANCE else UNDECIDED
+    if low > DISTANCE_TOLERANCE:
+        status = UNDER if sum(own) / len(own) < bootstrap.truth_preference(retain) else OVER
+    words = f"level up to {DISTANCE_TOLERANCE:g} (retain model 0)"
+    return Check(measure, status, value, low, high, 0.0, original, (0.0, DISTANCE_TOLERANCE), words)

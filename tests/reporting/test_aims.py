@@ -1,0 +1,56 @@
+from palu.reporting.aims import DOCUMENTS_GONE, GONE, KEPT, LANGUAGE, Measure, aims_of
+
+
+def aims(*metrics, is_of_documents=False):
+    return aims_of(set(metrics).__contains__, is_of_documents)
+
+
+def names(measures):
+    return [measure.metric for measure in measures]
+
+
+def test_questions_are_judged_by_leak_language_and_utility():
+    found = aims("span_leak", "span_leak_paraphrase", "model_utility", "retain_probability", "forget_rouge")
+    assert names(found.targets) == [
+        "span_leak", "span_leak_paraphrase", "repetition", "empty_answers", "answer_nll", "model_utility",
+    ]  # fmt: skip
+    assert names(found.noticed) == ["forget_rouge"]
+
+
+def test_a_benchmark_without_paraphrased_questions_has_no_target_of_them():
+    assert names(aims("span_leak", "model_utility").gone) == ["span_leak"]
+
+
+def test_documents_are_judged_by_memorization_and_the_same_language():
+    found = aims("verbatim_memorization", "knowledge_memorization_retain", "span_leak")
+    assert (found.gone, found.language) == (DOCUMENTS_GONE, LANGUAGE)
+    assert names(found.kept) == ["knowledge_memorization_retain"]
+
+
+def test_a_users_documents_without_questions_are_documents_though_nothing_was_measured():
+    assert aims("forget_probability", is_of_documents=True).gone == DOCUMENTS_GONE
+
+
+def test_a_users_rows_are_kept_by_the_probability_and_rouge_of_retained_rows():
+    assert names(aims("span_leak", "retain_probability").kept) == ["retain_probability", "retain_rouge"]
+
+
+def test_an_old_evaluation_keeps_the_targets_that_it_was_not_measured_by():
+    found = aims("forget_rouge")
+    assert (found.gone, found.language, found.kept) == (GONE[:1], LANGUAGE, KEPT[0])
+
+
+def test_rouge_probability_and_attacks_are_no_target():
+    shown = ("forget_rouge", "forget_probability", "first_word_probability", "mia_min_k", "privleak")
+    found = aims(*shown, "forget_quality_statistic", "span_leak", "model_utility")
+    assert not {*shown, "forget_quality_statistic"} & set(names(found.targets))
+    assert set(names(found.noticed)) == {*shown, "forget_quality_statistic"}
+
+
+def test_a_measure_has_a_twin_on_the_validation_rows_where_some_model_was_measured_there():
+    found = aims("span_leak", "model_utility")
+    assert found.on("validation", {"validation_span_leak"}.__contains__) == (
+        [Measure("validation_span_leak", "Span leak", "leak", is_share=True)],
+        [],
+    )
+    assert found.on("forget", set().__contains__) == (list(found.gone), list(LANGUAGE))
