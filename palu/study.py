@@ -184,7 +184,8 @@ class Study:
         """At how many tokens of each run of sensitive tokens the reference's ranking is kept: as many as the setting
         and every method that reads it say; None = at all of them."""
         asked = [getattr(run.settings, "first_n", None) for run in self.runs if "top_k" in run.settings.needs]
-        return None if None in asked else max([self.reference.first_n, *asked])
+        limits = [n for n in asked if n is not None]
+        return max([self.reference.first_n, *limits]) if len(limits) == len(asked) else None
 
     @cached_property
     def evaluation_key(self) -> str:

@@ -33,7 +33,9 @@ def run_files(wildcards):
 def mixed_precision(wildcards):
     """The option that computes the reference as the trainings that read it compute, where that is not the default."""
     precisions = {suffix: name for name, suffix in PRECISIONS.items()}
-    return optional("--mixed-precision", wildcards.precision and precisions[wildcards.precision])
+    return optional(
+        "--mixed-precision", wildcards.precision and precisions[wildcards.precision]
+    )
 
 
 def run_file_options(wildcards):
