@@ -1,4 +1,4 @@
-"""The metrics that the page shows beside those that a study is judged by, by the table that shows them."""
+"""The metrics that the page shows next to those that a study is judged by, by the table that shows them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ STEMMED = (
     Metric("knowledge_memorization_forget_stemmed", "Knowledge of forget set, stemmed words"),
     Metric("knowledge_memorization_retain_stemmed", "Knowledge of retain set, stemmed words"),
 )
-# What the generations themselves show, beside their texts.
+# What the generations themselves show, apart from their texts.
 FLUENCY = (
     Metric("answer_nll", "Answer NLL under the original, nats"),
     Metric("retain_answer_nll", "Answer NLL under the original, retain prompts, nats"),

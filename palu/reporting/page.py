@@ -133,7 +133,7 @@ def _initiating_share(study: Study, aimed: Initiating) -> tuple[int | None, floa
     return None
 
 
-# The measures beside each tried setting, where no target is one of them
+# The measures of each tried setting, where no target is one of them
 CHOICE = ("forget_initiating_probability", "forget_rouge", "forget_probability")
 
 

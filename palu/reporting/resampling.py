@@ -72,7 +72,7 @@ class Bootstrap:
                 arrays[str(evaluation.folder), name] = array
         self._ids = {name: sorted(own) for name, own in places.items()}
         order = {name: np.array([places[name][each] for each in ids]) for name, ids in self._ids.items()}
-        self._values = {
+        self._values: dict[tuple[str, str], Drawn] = {
             key: np.append(array, np.full(len(order[key[1]]) - len(array), np.nan))[order[key[1]]]
             for key, array in arrays.items()
         }
@@ -158,7 +158,8 @@ class Bootstrap:
             return self._utility(evaluation)
         if metric == PRIVLEAK:
             own, retain = (1 - self._attack(each, MIN_K) for each in (evaluation, self._retain()))
-            return 100 * (own - retain) / (retain + EPSILON)
+            leaked: Drawn = 100 * (own - retain) / (retain + EPSILON)
+            return leaked
         if metric in {each.metric for each in ATTACKS}:
             return self._attack(evaluation, metric)
         values = self._items(evaluation, metric)

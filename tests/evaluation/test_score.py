@@ -26,6 +26,7 @@ OPTIONAL = {
     "validation_initiating_probability",
     "validation_probability",
     "validation_rouge",
+    "validation_span_leak",
     "validation_truth_ratio",
     "verbatim_memorization",
     "verbatim_memorization_stemmed",

@@ -61,6 +61,17 @@ def test_spans_that_the_prompt_gives_away_leave_the_reply_out():
     assert summary["span_leak"] == Missing("no forget reply has a span that its prompt does not give away")
 
 
+def test_rows_of_the_part_validation_have_a_leak_of_their_own():
+    watched = row("validation/0/original/0", prompt="Where does Eve live?", reply="In Rome.")
+    items, summary = found(
+        {ANN["example_id"]: "no", watched["example_id"]: "In Rome"},
+        SPANS | {watched["example_id"]: [(3, 7)]},
+        [ANN, watched],
+    )
+    assert items["validation_span_count"] == {watched["example_id"]: 1}
+    assert (summary["validation_span_leak"], summary["span_leak"]) == (1, 0)
+
+
 def test_it_is_null_with_its_reason_where_there_is_nothing_to_measure():
     said = {ANN["example_id"]: "no", BOB["example_id"]: "no"}
     assert set(found(said, spans=None)[1].values()) == {Missing("no spans were given")}

@@ -71,7 +71,7 @@ def muse_index(has_retain: bool = True) -> dict[str, Any]:
         "forget_quality_statistic": "no truth ratios", "forget_rouge": "documents are never asked",
     }  # fmt: skip
 
-    def told(verbatim: float, forget: float, retain: float, leak: float | None) -> dict[str, float | str]:
+    def of(verbatim: float, forget: float, retain: float, leak: float | None) -> dict[str, float | str]:
         return lacking | {
             "verbatim_memorization": verbatim, "knowledge_memorization_forget": forget,
             "knowledge_memorization_retain": retain, "knowledge_memorization_forget_stemmed": forget,
@@ -85,11 +85,11 @@ def muse_index(has_retain: bool = True) -> dict[str, Any]:
     index: dict[str, Any] = {
         "study": "muse-small", "benchmark": {"name": "muse"}, "model": {"key": "m-1", "template": "raw"},
         "examples": "data/muse.parquet", "spans": {"rules": "tags/rules.parquet"}, "display_tagger": "rules",
-        "original": {"evaluation": evaluation("results/original", told(0.58, 0.64, 0.55, leaks[0]), says)},
-        "runs": [run("npo", told(0.22, 0.34, 0.54, leaks[1]), gone), run("ga", told(0.0, 0.0, 0.1, leaks[2]), gone)],
+        "original": {"evaluation": evaluation("results/original", of(0.58, 0.64, 0.55, leaks[0]), says)},
+        "runs": [run("npo", of(0.22, 0.34, 0.54, leaks[1]), gone), run("ga", of(0.0, 0.0, 0.1, leaks[2]), gone)],
     }  # fmt: skip
     if has_retain:
-        index["retain"] = {"evaluation": evaluation("results/retain", told(0.20, 0.33, 0.56, None), gone)}
+        index["retain"] = {"evaluation": evaluation("results/retain", of(0.20, 0.33, 0.56, None), gone)}
     return index
 
 
@@ -102,7 +102,7 @@ def requests_index(rows: int = 3, seeds: int = 1, has_retain_rows: bool = True) 
     lacking = dict.fromkeys(("forget_quality", "forget_quality_statistic", "privleak"), NO_RETAIN)
     no_part = "benchmark custom has no part"
 
-    def told(leak: float, rouge: float, kept: float) -> dict[str, float | str]:
+    def of(leak: float, rouge: float, kept: float) -> dict[str, float | str]:
         values: dict[str, float | str] = {"retain_probability": kept, "retain_rouge": kept - 0.02}
         if not has_retain_rows:
             values = dict.fromkeys(values, f"{no_part} retain")
@@ -116,12 +116,12 @@ def requests_index(rows: int = 3, seeds: int = 1, has_retain_rows: bool = True) 
     gone = {row["example_id"]: "I do not know." for row in examples}
     runs = []
     for seed in range(seeds):
-        runs += [run("palu", told(0.02, 0.4 + 0.01 * seed, 0.93), gone, seed=seed, varied={"top_k": 8})]
-        runs += [run("palu", told(0.0, 0.2, 0.7), gone, seed=seed, varied={"top_k": 9})]
+        runs += [run("palu", of(0.02, 0.4 + 0.01 * seed, 0.93), gone, seed=seed, varied={"top_k": 8})]
+        runs += [run("palu", of(0.0, 0.2, 0.7), gone, seed=seed, varied={"top_k": 9})]
     return {
         "study": "mine", "benchmark": {"name": "custom"}, "model": {"key": "m-2", "template": "plain"},
         "examples": "data/custom.parquet", "spans": {"own": "tags/own.parquet"}, "display_tagger": "own",
-        "original": {"evaluation": evaluation("results/original", told(0.96, 0.98, 0.95), says)}, "runs": runs,
+        "original": {"evaluation": evaluation("results/original", of(0.96, 0.98, 0.95), says)}, "runs": runs,
         "commands": ["snakemake --cores all --configfile results/mine/study.yaml"],
     }  # fmt: skip
 
