@@ -6,10 +6,10 @@ from pathlib import Path
 from palu.errors import UserError
 from palu.evaluation.aggregates import PARAPHRASE
 from palu.evaluation.base import ItemScores, Missing, Value
-from palu.evaluation.fluency import words_of
 from palu.evaluation.open_unlearning import OVERLAPS, Column, Items, cells, columns
 from palu.evaluation.probability import probability
 from palu.evaluation.truth_ratio import PROB_MEAN, truth_share
+from palu.evaluation.words import words_of
 from palu.files import read_json
 
 # Entry and index -> the words of the true answer

@@ -131,7 +131,7 @@ def _check_readable(model: PreTrainedModel, base: AdapterBase) -> None:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        bare = AutoModelForCausalLM.from_config(copy.deepcopy(model.config), dtype=model.dtype)
+        bare = cast(Any, AutoModelForCausalLM).from_config(copy.deepcopy(model.config), dtype=model.dtype)
     with tempfile.TemporaryDirectory(prefix="palu-adapter-") as scratch:
         save_adapter(model, base, Path(scratch))
         # which the library turns into text when it writes

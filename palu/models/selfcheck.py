@@ -199,13 +199,10 @@ def _fitted(model: PreTrainedModel, logits: Tensor, share: float) -> LogitTransf
     found, probe = logits.cpu().double(), _probe(len(logits)).double()
     narrow = logits.dtype != torch.float32
     far, unit = float(found[0]), float(found[1])
-    if far > FAR / 100 or far <= 0:
-        scale, cap = unit / UNIT, None
-    else:
-        cap = far
-        scale = cap * float(torch.atanh(found[1] / cap)) / UNIT
-    scale, cap = (None if value is None else _as_configured(model, value, narrow) for value in (scale, cap))
-    if scale is None or not scale > 0 or not torch.isfinite(found).all():
+    cap = _as_configured(model, far, narrow) if 0 < far < FAR / 100 else None
+    scale = unit if cap is None else cap * float(torch.atanh(found[1] / cap))
+    scale = _as_configured(model, scale / UNIT, narrow)
+    if not scale > 0 or not torch.isfinite(found).all():
         raise _refusal(model, "its logits do not rise with its output matrix's product")
     expected = LogitTransform(scale, cap)(probe)
     if ((found - expected).abs() > (1e-2 if narrow else 1e-5) * expected.abs().clamp_min(scale)).any():
@@ -327,7 +324,7 @@ def _quiet(model: PreTrainedModel) -> Any:
     @contextmanager
     def evaluating() -> Iterator[None]:
         was_training = model.training
-        model.eval()
+        cast(Any, model).eval()
         try:
             yield
         finally:
