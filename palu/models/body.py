@@ -43,12 +43,8 @@ def hidden_states(model: PreTrainedModel, batch: LaidOutRows) -> Tensor:
 def hidden_and_layer_states(model: PreTrainedModel, batch: LaidOutRows, layer: int) -> tuple[Tensor, Tensor]:
     """(B*T, D) twice: `hidden_states`, and the hidden state after block `layer`, 0 being the first.
 
-    `check_layer` shows whether what the body reports is that state. Raises UserError for a block that the model does
-    not have, or its last one: after that comes the final norm.
+    `palu.models.check_layer` raises for a block that there is not, and where the body reports another state.
     """
-    blocks = model.config.get_text_config().num_hidden_layers
-    if not 0 <= layer < blocks - 1:
-        raise UserError(f"layer: {layer} of a model of {blocks} blocks; allowed: 0 to {blocks - 2}")
     last, every_layer = run_body(model, batch, output_hidden_states=True)
     # the first of them is the embedding
     state: Tensor = every_layer[layer + 1]

@@ -55,7 +55,8 @@ def check_folder(folder: Path) -> None:
 
 def _check_precision(path: Path) -> None:
     """Raise UserError for a model whose weights are no plain floating-point numbers (bitsandbytes, AWQ, GPTQ, fp8)."""
-    facts = read_json(path)
+    # a folder of an adapter of peft has none
+    facts = read_json(path) if path.is_file() else None
     for part in (facts, *facts.values()) if isinstance(facts, dict) else ():
         found = part.get("quantization_config") if isinstance(part, dict) else None
         if found:

@@ -111,7 +111,13 @@ def left_padding_fault(model: PreTrainedModel) -> str | None:
 
 
 def check_layer(model: PreTrainedModel, layer: int) -> None:
-    """Raise UserError unless the body's hidden state `layer` + 1 is what block `layer` returned."""
+    """Raise UserError unless the body's hidden state `layer` + 1 is what block `layer` returned, 0 being the first.
+
+    There must be a block after it: after the last one comes the final norm.
+    """
+    blocks = model.config.get_text_config().num_hidden_layers
+    if not 0 <= layer < blocks - 1:
+        raise UserError(f"layer: {layer} of a model of {blocks} blocks; allowed: 0 to {blocks - 2}")
     if fault := kept(model, f"layer {layer}", lambda: _layer_fault(model, layer)):
         raise UserError(f"{place_of(model)}: the state after block {layer} cannot be read: {fault}")
 

@@ -81,13 +81,16 @@ def _reached(model: PreTrainedModel) -> set[str]:
     import torch
     from torch import nn
 
+    parts = [(_last(name), part) for name, part in model.base_model.named_modules() if isinstance(part, nn.Linear)]
+    if model.device.type == "meta":
+        # a model without numbers cannot be tried
+        return {name for name, _ in parts}
     zeros: list[tuple[str, Tensor]] = []
 
     def add_zero(name: str, output: Tensor) -> Tensor:
         zeros.append((name, torch.zeros_like(output[..., :1], requires_grad=True)))
         return output + zeros[-1][1]
 
-    parts = [(_last(name), part) for name, part in model.base_model.named_modules() if isinstance(part, nn.Linear)]
     hooks = [
         part.register_forward_hook(lambda _part, _given, output, name=name: add_zero(name, output))
         for name, part in parts

@@ -45,7 +45,7 @@ def model_path(examples, tmp_path_factory):
     from palu.models import Architecture, build_from_scratch, save_model
 
     folder = tmp_path_factory.mktemp("untrained") / "model"
-    architecture = Architecture(vocab_size=300, hidden_size=32, intermediate_size=48, max_positions=256)
+    architecture = Architecture(vocab_size=300, hidden_size=32, intermediate_size=48, max_positions=512)
     model, tokenizer = build_from_scratch(architecture, [r["prompt"] + r["reply"] for r in examples], seed=1)
     # An untrained model of the usual small weights finds all tokens alike
     for parameter in model.parameters():

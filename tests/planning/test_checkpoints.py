@@ -129,7 +129,7 @@ def test_no_number_of_a_checkpoint_is_read(own, monkeypatch):
         raise AssertionError
 
     monkeypatch.setattr(models.storage, "check_numbers", refuse)
-    assert checkpoints.problems(Study.parse(own, "study.yaml"), None) == []
+    assert checkpoints.problems(Study.parse(own, "study.yaml"), None) == ([], [])
 
 
 def test_an_architecture_is_no_checkpoint(own):

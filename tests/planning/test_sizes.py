@@ -68,7 +68,15 @@ LLAMA_8B = Architecture(
         (
             {"optimizer": "paged_adamw"},
             True,
-            {"weights": 16.1, "gradients": 16.1, "moments": 64.2, "head": 4.2, "logits": 0.3, "activations": 2.0},
+            {
+                "weights": 16.1,
+                "gradients": 16.1,
+                "moments": 64.2,
+                "casts": 0,
+                "head": 4.2,
+                "logits": 1.6,
+                "activations": 2.0,
+            },
         ),
         (
             {"lora": {"rank": 16}},

@@ -265,7 +265,8 @@ def passed(model, rows, packed):
     """States at the predicting positions, the loss, and its gradient in every parameter."""
     batch = tokens.collate(rows, 2, packed)
     states = models.hidden_states(model, batch)[batch.predict_index]
-    loss = -ChunkedHead(*models.output_head(model)).log_prob(states, batch.target_ids).mean()
+    weight, bias, transform = models.output_head(model)
+    loss = -ChunkedHead(weight, bias, transform=transform).log_prob(states, batch.target_ids).mean()
     return batch, states, loss, torch.autograd.grad(loss, list(model.parameters()))
 
 
