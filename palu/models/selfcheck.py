@@ -10,81 +10,21 @@ No list of families decides: each promise is tried when it is first needed, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from palu.errors import UserError, first_line
 from palu.models.body import hidden_states, next_logits, run_body
+from palu.models.probe import SAME_SUMS, ProbeLines, differs, kept, lines_of, random_rows, without_dropout
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
     from transformers import PreTrainedModel
 
     from palu.heads import HeadParameters, LogitTransform
 
-Found = TypeVar("Found")
-
-# Tokens of the random rows: enough for a convolution of four tokens and two recurrent steps
-LENGTHS = (7, 4, 6, 3)
-# Largest difference that rounding explains, as a share of the largest number compared
-ROUNDING = {"float32": 1e-4, "bfloat16": 5e-2}
-# What a change elsewhere may move: sums are the same sums, so only kernels that order them otherwise move anything
-SAME_SUMS = 1e-6
 # One logit far beyond any cap, and one for the scale
 FAR, UNIT = 1e7, 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class ProbeLines:
-    """Rows laid out in lines: (B, T) int64 each, no mask; see `palu.models.body.LaidOutRows`.
-
-    place: where each row's tokens are among the B*T.
-    """
-
-    input_ids: Tensor
-    position_ids: Tensor
-    place: list[slice]
-    attention_mask: None = None
-
-
-def lines_of(rows: Sequence[Tensor], rows_per_line: int, pad_id: int, device: torch.device) -> ProbeLines:
-    """Lay rows out, `rows_per_line` behind one another in each line, with `pad_id` after the last."""
-    import torch
-
-    lines = [rows[i : i + rows_per_line] for i in range(0, len(rows), rows_per_line)]
-    # one place more than the longest line needs, so that each line has padding
-    width = 1 + max(sum(map(len, line)) for line in lines)
-    ids, positions = torch.full((len(lines), width), pad_id), torch.arange(width).repeat(len(lines), 1)
-    place: list[slice] = []
-    for i, line in enumerate(lines):
-        start = 0
-        for row in line:
-            ids[i, start : start + len(row)] = row
-            positions[i, start : start + len(row)] = torch.arange(len(row))
-            place.append(slice(i * width + start, i * width + start + len(row)))
-            start += len(row)
-    return ProbeLines(ids.to(device), positions.to(device), place)
-
-
-def random_rows(model: PreTrainedModel, seed: int = 0) -> list[Tensor]:
-    """Rows of LENGTHS tokens, none of them the padding token of the model's configuration."""
-    import torch
-
-    vocabulary = cast(Any, model).get_input_embeddings().weight.shape[0]
-    pad_id = getattr(model.config.get_text_config(), "pad_token_id", None)
-    allowed = [i for i in range(vocabulary) if i != pad_id]
-    draw = torch.Generator().manual_seed(seed)
-    return [torch.tensor(allowed)[torch.randint(len(allowed), (n,), generator=draw)] for n in LENGTHS]
-
-
-def kept(model: PreTrainedModel, name: str, find: Callable[[], Found]) -> Found:
-    """What was found about the model before, or finds it now."""
-    notes: dict[str, Any] = model.__dict__.setdefault("palu_notes", {})
-    if name not in notes:
-        notes[name] = find()
-    return cast(Found, notes[name])
 
 
 def output_head(model: PreTrainedModel) -> HeadParameters:
@@ -127,13 +67,6 @@ def place_of(model: PreTrainedModel) -> str:
     return str(model.config.name_or_path or model.config.model_type)
 
 
-def differs(found: Tensor, expected: Tensor, share: float | None = None) -> bool:
-    """Whether two tensors differ by more than `share` of the largest number (default: what rounding explains)."""
-    limit = share if share is not None else ROUNDING.get(str(expected.dtype).removeprefix("torch."), 5e-2)
-    largest = expected.abs().max().clamp_min(1e-30)
-    return not bool((found.float() - expected.float()).abs().max() <= limit * largest)
-
-
 def _transform(model: PreTrainedModel) -> LogitTransform:
     try:
         return _measured_transform(model)
@@ -154,7 +87,7 @@ def _measured_transform(model: PreTrainedModel) -> LogitTransform:
         raise _refusal(model, "it has no output matrix")
     rows = random_rows(model)
     batch = lines_of(rows, 1, 0, model.device)
-    with torch.no_grad(), _quiet(model):
+    with torch.no_grad(), without_dropout(model):
         hidden = hidden_states(model, batch)
         _check_padding(model, rows, hidden, batch)
         inputs, logits = _answered(model, head, batch)
@@ -166,7 +99,7 @@ def _measured_transform(model: PreTrainedModel) -> LogitTransform:
         raise _refusal(model, "a layer between its last hidden state and its output matrix")
     state, hidden = state[chosen].double(), hidden[chosen].double()
     share = float((state * hidden).sum() / hidden.square().sum())
-    if differs(state, share * hidden, ROUNDING["float32" if model.dtype == torch.float32 else "bfloat16"]):
+    if differs(state.to(model.dtype), (share * hidden).to(model.dtype)):
         raise _refusal(model, "a layer between its last hidden state and its output matrix")
     share = 1.0 if abs(share - 1) < 1e-4 else share
     if share != 1 and getattr(head, "bias", None) is not None:
@@ -230,7 +163,7 @@ def _check_padding(model: PreTrainedModel, rows: Sequence[Tensor], hidden: Tenso
     """Raise UserError unless each row of a padded batch is as it is alone, whatever the padding is."""
     other = hidden_states(model, lines_of(rows, 1, 1, model.device))
     for row, place in zip(rows, batch.place, strict=True):
-        if differs(other[place], hidden[place], SAME_SUMS) or differs(hidden[place], _alone(model, row)):
+        if differs(other[place], hidden[place]) or differs(hidden[place], _alone(model, row)):
             raise _refusal(model, "a row depends on what comes after it in its batch")
 
 
@@ -248,7 +181,7 @@ def _packing_fault(model: PreTrainedModel) -> str | None:
     rows, others = random_rows(model), random_rows(model, seed=1)
     batch = lines_of(rows, 2, 0, model.device)
     changed = lines_of([*(others[i] if i % 2 == 0 else row for i, row in enumerate(rows))], 2, 0, model.device)
-    with torch.no_grad(), _quiet(model):
+    with torch.no_grad(), without_dropout(model):
         try:
             packed, moved = hidden_states(model, batch), hidden_states(model, changed)
             for i, (row, place) in enumerate(zip(rows, batch.place, strict=True)):
@@ -265,7 +198,7 @@ def _left_padding_fault(model: PreTrainedModel) -> str | None:
     import torch
 
     rows = random_rows(model)
-    with torch.no_grad(), _quiet(model):
+    with torch.no_grad(), without_dropout(model):
         try:
             steps, moved = (_two_steps(model, rows, pad_id) for pad_id in (0, 1))
             for i, row in enumerate(rows):
@@ -309,7 +242,7 @@ def _layer_fault(model: PreTrainedModel, layer: int) -> str | None:
     batch, seen = lines_of(random_rows(model), 1, 0, model.device), []
     handle = lists[0][layer].register_forward_hook(lambda _module, _arguments, output: seen.append(output))
     try:
-        with torch.no_grad(), _quiet(model):
+        with torch.no_grad(), without_dropout(model):
             reported = run_body(model, batch, output_hidden_states=True)[1]
     except Exception as error:
         return first_line(error)
@@ -321,22 +254,6 @@ def _layer_fault(model: PreTrainedModel, layer: int) -> str | None:
     if own.shape != reported[layer + 1].shape or differs(reported[layer + 1], own, SAME_SUMS):
         return "the state that its body reports is not what the block returned"
     return None
-
-
-def _quiet(model: PreTrainedModel) -> Any:
-    """The model without dropout while it is looked at, as it was afterwards."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def evaluating() -> Iterator[None]:
-        was_training = model.training
-        cast(Any, model).eval()
-        try:
-            yield
-        finally:
-            model.train(was_training)
-
-    return evaluating()
 
 
 def _refusal(model: PreTrainedModel, reason: str) -> UserError:

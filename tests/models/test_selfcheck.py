@@ -7,7 +7,7 @@ import transformers
 from palu import models
 from palu.errors import UserError
 from palu.heads import ChunkedHead, LogitTransform
-from palu.models.selfcheck import ProbeLines
+from palu.models.probe import ProbeLines
 
 SIZES = {
     "vocab_size": 120,
