@@ -185,10 +185,10 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def rows() -> list[TokenRow]:
-    """Rows of uneven length."""
+    """Rows of uneven length, of which several fit into a line of the longest."""
     draw = np.random.default_rng(0)
     found = []
-    for i, (prompt, reply) in enumerate([(5, 6), (3, 3), (8, 2), (2, 9)]):
+    for i, (prompt, reply) in enumerate([(10, 6), (3, 3), (6, 2), (2, 6)]):
         length = prompt + reply
         role = np.array([PROMPT] * prompt + [COMMON] * (reply - 1) + [END], dtype=np.int8)
         nowhere = np.zeros(length, dtype=np.int32)
@@ -224,6 +224,7 @@ def check_load(model: Any, folder: Path) -> str:
 
 def log_probs_in(model: Any, packed: bool) -> torch.Tensor:
     batch = collate(rows(), 0, packed)
+    assert not packed or len(batch.input_ids) < len(rows())
     weight, bias, transform = models.output_head(model)
     states = models.hidden_states(model, batch)[batch.predict_index]
     return ChunkedHead(weight, bias, transform=transform).log_prob(states, batch.target_ids)
