@@ -119,8 +119,8 @@ def add_adapter(model: PreTrainedModel, settings: LoraSettings, base: AdapterBas
             # in bfloat16 a small update of a large number is lost
             parameter.data = parameter.data.float()
     adapted.palu_adapter_base = base
-    # without numbers there is nothing to write
-    if model.device.type != "meta":
+    # without numbers there is nothing to write, and of several processes the library writes in the first one
+    if model.device.type != "meta" and not (torch.distributed.is_initialized() and torch.distributed.get_rank()):
         _check_readable(model, base)
 
 

@@ -49,6 +49,8 @@ class Card:
         """The whole file. epochs: the finished ones. fingerprint: of this model, see `palu.models.fingerprint`."""
         inputs = dict(self.identity["inputs"])
         about = {key: inputs.pop(key) for key in ("tokenizer", "max_length", "dtype")}
+        # the settings of the training have it
+        inputs.pop("mixed_precision", None)
         base = base_name(self.model)
         facts = {
             "base": {

@@ -29,7 +29,7 @@ def by_the_model(world):
 def test_the_score_of_a_token_is_the_entropy_before_it(world):
     rows = encoded(world.examples, world.resources(), "entropy")
     facts = tables.provenance(world.path("states.parquet"))
-    found = read_scores(world.path("states.parquet"), rows, _Entropy(world.path("original"), facts["dtype"]))
+    found = read_scores(world.path("states.parquet"), rows, _Entropy(world.path("original"), facts["dtype"], {}))
     # states in bfloat16 are rounded to 8 bits
     tolerance = 1e-4 if facts["dtype"] == "float32" else 0.15
     for (row, expected), scores in zip(by_the_model(world), found, strict=True):

@@ -37,15 +37,16 @@ def one_step(
     model, tokenizer = models.load_model(tiny.model), models.load_tokenizer(tiny.model)
     if lora:
         models.add_adapter(model, LoraSettings(rank=2), models.AdapterBase("", None, ""), seed=0)
-    calls: list[object] = []
-    for name, part in model.named_modules():
-        if name.endswith(".self_attn"):
-            part.register_forward_pre_hook(lambda *_: calls.append(None))
     rows = encode(Examples(tiny.examples).of(["forget", "retain"]), tokenizer, tiny.settings, 512)
     plan = Plan(0, len(rows), 0, len(rows), 1)
     settings = TrainingSettings.parse({"mixed_precision": precision}, "test")
     data, checkpoints = Rows(rows, [], tokenizer.pad_token_id), Checkpoints(folder, {})
     loop = Loop(LikelihoodObjective(model), data, plan, settings, checkpoints, machine)
+    # from now on: the loop has put the model to its self-check
+    calls: list[object] = []
+    for name, part in model.named_modules():
+        if name.endswith(".self_attn"):
+            part.register_forward_pre_hook(lambda *_: calls.append(None))
     totals, _ = loop.accumulate(plan.step(0))
     gradients = {
         name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None

@@ -134,7 +134,7 @@ def test_bfloat16_weights_train_with_float32_reductions(
 
 
 def test_a_bfloat16_head_sums_in_float32(half: Tiny) -> None:
-    weight, _ = models.output_head(models.load_model(half.model, "bfloat16"))
+    weight, _, _ = models.output_head(models.load_model(half.model, "bfloat16"))
     h = torch.randn(7, weight.shape[1], generator=torch.Generator().manual_seed(0)).bfloat16()
     ids = torch.arange(7)
     with torch.autocast("cpu", dtype=torch.bfloat16):
