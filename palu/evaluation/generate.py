@@ -17,6 +17,7 @@ from palu.errors import UserError
 from palu.models import (
     RenderedPrompt,
     TemplateSettings,
+    cache_fault,
     check_length,
     check_tokens,
     end_tokens,
@@ -180,9 +181,10 @@ def greedy(
     rows = torch.arange(len(prompts), device=model.device)
     running = torch.ones_like(rows, dtype=torch.bool)
     cache: Any = None
+    use_cache = cache_fault(model) is None
     told = 0
     for step in range(steps):
-        logits, cache = next_logits(model, input_ids, mask, position_ids, cache)
+        logits, cache = next_logits(model, input_ids, mask, position_ids, cache, use_cache)
         best = logits.argmax(-1)
         running &= ~torch.isin(best, stop_ids)
         chosen[rows[running], step] = best[running]

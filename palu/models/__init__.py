@@ -9,7 +9,7 @@ from palu.models.capacity import check_length, check_tokens
 from palu.models.prompts import TEMPLATES, RenderedPrompt, end_tokens, render_prompt
 from palu.models.recomputation import recompute_blocks
 from palu.models.scratch import build_from_scratch, train_tokenizer
-from palu.models.selfcheck import check_layer, left_padding_fault, output_head, packing_fault
+from palu.models.selfcheck import cache_fault, check_layer, left_padding_fault, output_head, packing_fault
 from palu.models.settings import Architecture, LoraSettings, ModelSettings, TemplateSettings, model_key, weights_dtype
 from palu.models.storage import (
     check_model,
@@ -37,6 +37,7 @@ __all__ = [
     "adapter_base",
     "add_adapter",
     "build_from_scratch",
+    "cache_fault",
     "check_layer",
     "check_length",
     "check_model",

@@ -65,15 +65,20 @@ def run_body(model: PreTrainedModel, batch: LaidOutRows, **options: bool) -> tup
 
 
 def next_logits(
-    model: PreTrainedModel, input_ids: Tensor, mask: Tensor, position_ids: Tensor, cache: Any = None
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    mask: Tensor,
+    position_ids: Tensor,
+    cache: Any = None,
+    use_cache: bool = True,
 ) -> tuple[Tensor, Any]:
     """(B, V): the logits after the last of the (B, T) tokens given; and the cache to go on from with the next tokens.
 
     mask: (B, all tokens so far). The model makes a cache of its own kind in the first step; None comes back from one
-    that has none, which must be given the whole sequence at every step.
+    that has none, and without `use_cache`: then the whole sequence must be given at every step.
     """
     known = signature(model.forward).parameters
-    reads_cache = "past_key_values" in known
+    reads_cache = use_cache and "past_key_values" in known
     options = {"position_ids": position_ids, "past_key_values": cache, "logits_to_keep": 1}
     output = cast(Any, model)(
         input_ids=input_ids,

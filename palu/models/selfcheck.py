@@ -4,6 +4,7 @@ No list of families decides: each promise is tried when it is first needed, and 
 
     output_head     the logits are f(W h + b) of the last hidden state h, f a scale or a soft cap
     packing_fault   rows that share a line see no other row, and count their positions from 0
+    cache_fault     a cache gives the logits of the whole sequence
     left_padding_fault    prompts of one batch, padded on the left, go on as each alone, from a cache
     check_layer     what the body reports as the state after a block is what that block returned
 """
@@ -48,6 +49,11 @@ def packing_fault(model: PreTrainedModel) -> str | None:
 def left_padding_fault(model: PreTrainedModel) -> str | None:
     """Why prompts must be answered one by one in this model; None where they may be padded on the left."""
     return kept(model, "left padding", lambda: _left_padding_fault(model))
+
+
+def cache_fault(model: PreTrainedModel) -> str | None:
+    """Why each step of an answer must read the whole sequence again; None where the model's own cache serves."""
+    return kept(model, "cache", lambda: _cache_fault(model))
 
 
 def check_layer(model: PreTrainedModel, layer: int) -> None:
@@ -194,13 +200,27 @@ def _packing_fault(model: PreTrainedModel) -> str | None:
     return None
 
 
+def _cache_fault(model: PreTrainedModel) -> str | None:
+    import torch
+
+    row = random_rows(model)[:1]
+    with torch.no_grad(), without_dropout(model):
+        try:
+            after = _two_steps(model, row, 0, use_cache=True)[1]
+        except Exception as error:
+            return f"its cache fails: {first_line(error)}"
+        whole = model(input_ids=row[0][None].to(model.device), use_cache=False).logits[:, -1]
+    return "its cache gives other logits than the whole sequence" if differs(after, whole) else None
+
+
 def _left_padding_fault(model: PreTrainedModel) -> str | None:
     import torch
 
     rows = random_rows(model)
     with torch.no_grad(), without_dropout(model):
         try:
-            steps, moved = (_two_steps(model, rows, pad_id) for pad_id in (0, 1))
+            cached = cache_fault(model) is None
+            steps, moved = (_two_steps(model, rows, pad_id, cached) for pad_id in (0, 1))
             for i, row in enumerate(rows):
                 for step, length in zip(steps, (len(row) - 1, len(row)), strict=True):
                     alone = model(input_ids=row[None, :length].to(model.device), use_cache=False).logits[0, -1]
@@ -213,7 +233,7 @@ def _left_padding_fault(model: PreTrainedModel) -> str | None:
     return None
 
 
-def _two_steps(model: PreTrainedModel, rows: Sequence[Tensor], pad_id: int) -> list[Tensor]:
+def _two_steps(model: PreTrainedModel, rows: Sequence[Tensor], pad_id: int, use_cache: bool) -> list[Tensor]:
     """(B, V) twice: the logits after all tokens of each row but the last, and, going on from there, after the last."""
     import torch
 
@@ -224,11 +244,11 @@ def _two_steps(model: PreTrainedModel, rows: Sequence[Tensor], pad_id: int) -> l
     ids, mask = ids.to(model.device), mask.to(model.device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     last = torch.stack([row[-1:] for row in rows]).to(model.device)
-    first, cache = next_logits(model, ids, mask, positions)
+    first, cache = next_logits(model, ids, mask, positions, use_cache=use_cache)
     wider, after = torch.cat([mask, torch.ones_like(last)], -1), positions[:, -1:] + 1
     if cache is None:
         last, after = torch.cat([ids, last], -1), torch.cat([positions, after], -1)
-    return [first, next_logits(model, last, wider, after, cache)[0]]
+    return [first, next_logits(model, last, wider, after, cache, use_cache)[0]]
 
 
 def _layer_fault(model: PreTrainedModel, layer: int) -> str | None:

@@ -120,6 +120,18 @@ def test_rows_that_would_leak_between_each_other_are_found(kind, options, dtype)
     assert models.packing_fault(model_of(kind, dtype, **options)) is not None
 
 
+def test_a_cache_that_gives_other_logits_is_not_used(monkeypatch):
+    assert models.cache_fault(model_of(transformers.LlamaConfig)) is None
+    model = model_of(transformers.LlamaConfig)
+    whole = model.forward
+
+    def forgetful(past_key_values=None, **inputs):
+        return whole(past_key_values=None if past_key_values is not None else past_key_values, **inputs)
+
+    monkeypatch.setattr(model, "forward", forgetful)
+    assert models.cache_fault(model) == "its cache gives other logits than the whole sequence"
+
+
 def test_prompts_may_be_padded_on_the_left_where_that_changes_nothing():
     assert models.left_padding_fault(model_of(transformers.LlamaConfig)) is None
     sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 2, "decoder_attention_heads": 2}
