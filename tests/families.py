@@ -342,6 +342,9 @@ def tried(name: str) -> dict[str, str]:
             except UserError as error:
                 line = str(error).replace(str(folder), "m").replace(scratch, "")
                 seen[check] = f"refused: {line.removeprefix('m: ')}"
+                if check == "padded":
+                    # every stage asks for the head first
+                    return seen
             except Exception as error:
                 seen[check] = f"CRASH {type(error).__name__}: {' '.join(str(error).split())[:120]}"
     return seen
@@ -350,6 +353,7 @@ def tried(name: str) -> dict[str, str]:
 def outcome(seen: dict[str, str]) -> str:
     """One word for a family: equal, a row a line included; refused; not built; or wrong."""
     values = [what for check, what in seen.items() if check != "LoRA"]
+    values += [] if len(seen) == len(CHECKS) else ["refused before the other checks"]
     if "not built" in seen:
         return "not built"
     if any(what.startswith(("WRONG", "CRASH")) for what in seen.values()):

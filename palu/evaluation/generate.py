@@ -23,6 +23,7 @@ from palu.models import (
     end_tokens,
     left_padding_fault,
     next_logits,
+    output_head,
     render_prompt,
 )
 
@@ -64,6 +65,8 @@ def generate(
     if not examples:
         return []
     check_length(tokenizer, max_length)
+    # a model that the self-check refuses is not asked either
+    output_head(model)
     rendered = [
         render_prompt(template.template, row["prompt"], tokenizer, template.system_prompt, template.date)
         for row in examples

@@ -112,7 +112,7 @@ def add_adapter(model: PreTrainedModel, settings: LoraSettings, base: AdapterBas
         try:
             adapted.add_adapter(config)
         except ValueError as error:
-            raise UserError(f"lora: a model of type {model.config.model_type!r}: {first_line(error)}") from error
+            raise UserError(f"{_place(model)}: {first_line(error)}") from error
     adapted.eval()
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -121,7 +121,28 @@ def add_adapter(model: PreTrainedModel, settings: LoraSettings, base: AdapterBas
     adapted.palu_adapter_base = base
     # without numbers there is nothing to write, and of several processes the library writes in the first one
     if model.device.type != "meta" and not (torch.distributed.is_initialized() and torch.distributed.get_rank()):
+        _check_runs(model)
         _check_readable(model, base)
+
+
+def _check_runs(model: PreTrainedModel) -> None:
+    """Raise UserError where the model's code does not run with the new adapter, on one short row."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            model.base_model(input_ids=torch.tensor([[0, 1, 2]], device=model.device), use_cache=False)
+    except Exception as error:
+        # a family's code may use its layers in a way of its own
+        reason = f"{_place(model)}: does not run with the adapter: {first_line(error)}"
+        raise UserError(
+            f"{reason}; allowed: lora: null, or lora.targets without the layers that it uses so"
+        ) from error
+
+
+def _place(model: PreTrainedModel) -> str:
+    """How messages name the setting and the model."""
+    return f"lora: a model of type {model.config.model_type!r}"
 
 
 def _check_readable(model: PreTrainedModel, base: AdapterBase) -> None:
@@ -138,7 +159,7 @@ def _check_readable(model: PreTrainedModel, base: AdapterBase) -> None:
         save_adapter(model, base, Path(scratch))
         # which the library turns into text when it writes
         model.config.dtype = bare.config.dtype
-        place = f"lora: a model of type {model.config.model_type!r}"
+        place = _place(model)
         try:
             read = _facts(_wrapped(bare, Path(scratch)).base_model.model)
         except UserError as error:
