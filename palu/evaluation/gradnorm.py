@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
 
-from palu.errors import is_out_of_memory, shown
+from palu.errors import UserError, first_line, is_out_of_memory, shown
 from palu.models import output_head
 from palu.tokens import TokenRow, grouped
 
@@ -108,6 +108,14 @@ def one_by_one(model: PreTrainedModel, pieces: Sequence[TokenRow]) -> float:
     ]
     try:
         _loss(model, pieces[-1], share, left_out=1).backward()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        # a family's code may have no gradient without its dropout
+        if is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"gradient norms: a model of type {model.config.model_type!r} gives no gradients: {first_line(error)}; "
+            "allowed: evaluation.gradient_norms: false"
+        ) from error
     finally:
         for hook in hooks:
             hook.remove()

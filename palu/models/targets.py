@@ -87,7 +87,10 @@ def _reached(model: PreTrainedModel) -> set[str]:
         return {name for name, _ in parts}
     zeros: list[tuple[str, Tensor]] = []
 
-    def add_zero(name: str, output: Tensor) -> Tensor:
+    def add_zero(name: str, output: Any) -> Any:
+        if not isinstance(output, torch.Tensor):
+            # a router that is a linear layer with several results
+            return output
         zeros.append((name, torch.zeros_like(output[..., :1], requires_grad=True)))
         return output + zeros[-1][1]
 

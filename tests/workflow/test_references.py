@@ -46,8 +46,9 @@ def test_trainings_in_mixed_precision_read_a_reference_of_their_own(project, stu
         "index_top_k": 1,
         "unlearn_model": 1,
     }
-    shown = project.snakemake(study | {"methods": {"palu": both}}, "--dry-run", "--printshellcmds").stderr
-    assert re.search(r"palu reference .* --mixed-precision bf16 --out \S*/reference-bf16/states\.parquet", shown)
+    shown = project.snakemake(study | {"methods": {"palu": both}}, "--dry-run", "--printshellcmds")
+    command = r"palu reference .* --mixed-precision bf16 --out \S*/reference-bf16/states\.parquet"
+    assert re.search(command, shown.stdout + shown.stderr)
 
 
 def test_more_tokens_of_a_run_than_are_indexed_widen_the_index(project, study):
