@@ -13,7 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -337,7 +337,9 @@ def tried(name: str) -> dict[str, str]:
         except Exception as error:
             return {"not built": f"cannot be saved: {type(error).__name__}: {' '.join(str(error).split())[:100]}"}
         # as the library itself reads it: it may tie weights that it built apart
-        model = AutoModelForCausalLM.from_pretrained(folder).eval()
+        with suppress(Exception):
+            # what it cannot read, `check_load` reports
+            model = AutoModelForCausalLM.from_pretrained(folder).eval()
         for check, look in CHECKS.items():
             try:
                 seen[check] = look(model, folder)
