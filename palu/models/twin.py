@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, cast
 
 from palu.errors import UserError, first_line
-from palu.models.selfcheck import left_padding_fault, output_head, packing_fault
+from palu.models.selfcheck import left_padding_fault, output_head, packing_fault, place_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,7 +23,7 @@ def structure_notes(bare: PreTrainedModel) -> list[str]:
     bare: the model without its numbers, on the device `meta`. A twin of it, with random numbers, few words and as few
     blocks as show each kind, is put to the self-check. Raises UserError where the stages refuse the model.
     """
-    place = str(bare.config.name_or_path or bare.config.model_type)
+    place = place_of(bare)
     try:
         try:
             model = twin_of(bare, INNER)
