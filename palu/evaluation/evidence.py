@@ -165,12 +165,12 @@ class EvidencePaths:
 
 
 def gather(paths: EvidencePaths, settings: EvaluationSettings) -> Evidence:
-    """The tables, joined; their rows are read as the metrics come to them. settings: first_n and verbmem_new_tokens
-    are read.
+    """The tables, joined; their rows are read as the metrics come to them. settings: first_n, max_items and
+    verbmem_new_tokens are read.
 
     Raises UserError where tables are damaged, or of other examples or models.
     """
-    items = Items(StoredRows(paths.examples, "examples"))
+    items = Items(StoredRows(paths.examples, "examples"), settings.max_items)
     of_examples = {"examples": tables.content_digest(paths.examples)}
     readings = StoredByKey(StoredRows(paths.logprobs, "logprobs", of_examples, _readings))
     same = of_examples | {"model": tables.provenance(paths.logprobs).get("model", "")}

@@ -95,7 +95,7 @@ def infer_reference(
 
 
 def _chosen_items(examples_path: Path, settings: EvaluationSettings) -> dict[str, Sequence[Item]]:
-    items = Items(StoredRows(examples_path, "examples"))
+    items = Items(StoredRows(examples_path, "examples"), settings.max_items)
     by_part: dict[str, Sequence[Item]] = {part: items.of(part) for part in settings.parts}
     if not any(by_part.values()):
         raise UserError(f"{examples_path}: no row of the parts {', '.join(settings.parts)}: nothing to evaluate")

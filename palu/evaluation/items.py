@@ -96,11 +96,12 @@ _KEYS = ("part", "item_id", "reply_kind", "prompt_kind", "reply_index")
 class Items:
     """The items of every part, as numbers of their rows: some twenty bytes a row are held beside `rows` itself.
 
-    kinds: the (part, reply kind) pairs of the benchmark. parts: in order of their first row.
+    most: part -> how many of its items there are at most (`EvaluationSettings.max_items`). kinds: the (part, reply
+    kind) pairs of the benchmark. parts: in order of their first row.
     """
 
-    def __init__(self, rows: Sequence[Example]) -> None:
-        self._rows = rows
+    def __init__(self, rows: Sequence[Example], most: Mapping[str, int] | None = None) -> None:
+        self._rows, self._most = rows, most or {}
         self.parts: dict[str, int] = {}
         kinds: set[tuple[str, str]] = set()
         names, parts, found, indices = array("q"), array("h"), array("b"), array("i")
@@ -116,7 +117,8 @@ class Items:
         self._kinds, self._indices = np.array(found, np.int8), np.array(indices, np.int32)
 
     def of(self, part: str) -> Sequence[Item]:
-        """The items of `part` in the order of the table: those with wrong replies, or all where none has any.
+        """The items of `part` in the order of the table: those with wrong replies, or all where none has any; where
+        `most` allows fewer, that many at even distances.
 
         A part may hold rows that only train (TOFU's retain set has 3,800, of which 400 have wrong replies).
         Raises UserError for an item without its original row.
@@ -146,6 +148,8 @@ class Items:
             )
         has_wrong = np.diff(bounds) > 0
         chosen = np.flatnonzero(has_wrong) if has_wrong.any() else np.arange(len(first))
+        if len(chosen) > (most := self._most.get(part, len(chosen))):
+            chosen = chosen[np.arange(most) * len(chosen) // most]
         return _PartItems(self._rows, chosen, [original, firsts(1), firsts(3)], wrong[by_index], bounds)
 
 

@@ -49,6 +49,8 @@ class EvaluationSettings(Settings):
     """Which rows go through the model, and what is computed from them.
 
     parts: the examples' parts to evaluate; one that the benchmark lacks is passed over.
+    max_items: part -> how many of its items are evaluated at most, at even distances in the order of the benchmark, so
+    that all its groups are among them; none = all.
     max_new_tokens: where a greedy generation is cut (the peer's 200). verbmem_new_tokens, knowmem_new_tokens: the same
     for MUSE's starts of documents, of whose true continuation as many tokens count, and for its questions.
     paraphrased_questions: also ask the forget part's paraphrased questions, where the benchmark has them, for
@@ -62,6 +64,7 @@ class EvaluationSettings(Settings):
     """
 
     parts: list[PartName] = Field(default=list(get_args(PartName)), min_length=1)
+    max_items: dict[PartName, PositiveCount] = Field(default={}, exclude_if=lambda value: not value)
     max_new_tokens: PositiveCount = 200
     verbmem_new_tokens: PositiveCount = 128
     knowmem_new_tokens: PositiveCount = 32
@@ -85,7 +88,7 @@ class EvaluationSettings(Settings):
     def model_part(self) -> dict[str, Any]:
         """What `infer` depends on: a changed metric, tagger or first_n leaves the model's outputs as they are."""
         limits = {"max_new_tokens", "verbmem_new_tokens", "knowmem_new_tokens"}
-        told = {"parts", *limits, "paraphrased_questions", "gradient_norms"}
+        told = {"parts", "max_items", *limits, "paraphrased_questions", "gradient_norms"}
         return self.model_dump(mode="json", include=told)
 
     def new_tokens(self, part: str) -> int:
