@@ -34,8 +34,8 @@ class Settings(BenchmarkSettings):
     validation: a split whose further rows are to be forgotten too, but not reported: settings are chosen by them, and
     `training.stop` watches them. They are not retained, so the retain model of the wider split is the one to compare
     with: with forget05 and forget10, that of retain90.
-    facts: add the parts real_authors and world_facts; [start, stop) = these rows of each. holdout: add the split's holdout table, whose rows no model has
-    seen: membership attacks need them."""
+    facts: add the parts real_authors and world_facts; [start, stop): these rows of each.
+    holdout: add the split's holdout table, whose rows no model has seen: membership attacks need them."""
 
     source: Annotated[str, Field(min_length=1)] = "locuslab/TOFU"
     revision: str | None = None
