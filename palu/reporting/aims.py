@@ -37,6 +37,7 @@ PRIVLEAK_TOLERANCE = 10.0
 Aim = Literal["leak", "language", "answer", "keep", "level", "attack", "ratio", "apart", "zero"]
 FORGET = "forget"
 STATISTIC, P_VALUE, UTILITY, ANSWER = "forget_quality_statistic", "forget_quality", "model_utility", "answer_nll"
+LEAK = "span_leak"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Measure:
 
 
 GONE = (
-    Measure("span_leak", "Span leak", "leak", is_share=True),
+    Measure(LEAK, "Span leak", "leak", is_share=True),
     Measure("span_leak_paraphrase", "Span leak, paraphrased questions", "leak", is_share=True),
 )
 DOCUMENTS_GONE = (
@@ -95,7 +96,7 @@ ATTACKS = (
 # Pairs (forgetting, kept) to draw: the first that some run has values of is drawn.
 PLANES = (
     (STATISTIC, UTILITY),
-    ("span_leak", UTILITY),
+    (LEAK, UTILITY),
     ("knowledge_memorization_forget", "knowledge_memorization_retain"),
     ("verbatim_memorization", "knowledge_memorization_retain"),
     ("forget_probability", UTILITY),
