@@ -50,4 +50,4 @@ licences: setup
 	$(BIN)/python -m tests.security.licences
 
 clean:
-	rm -rf results logs data/demo data/tofu .snakemake $(AUDIT)
+	rm -rf results logs data/village data/tofu .snakemake $(AUDIT)

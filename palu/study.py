@@ -34,7 +34,7 @@ LONGEST_NAME = 100
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$", max_length=LONGEST_NAME)]
 # Of one entry of `methods`: a slip in a grid is told before the machine counts to its end.
 MOST_RUNS = 10_000
-DEFAULT_STUDY = Path("config/demo.yaml")
+DEFAULT_STUDY = Path("config/config.yaml")
 
 
 class ReportSettings(Settings):

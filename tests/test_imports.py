@@ -146,5 +146,5 @@ def test_benchmarks_and_methods_do_not_import_each_other():
                 f"palu.{family}.{path.stem}",
             }
             modules = {name.rpartition(".")[0] for name in imported(path)} | set(imported(path))
-            shared = {name for name in modules & own if "demo" not in name}
+            shared = {name for name in modules & own if "village" not in name}
             assert not shared, f"{path.name} imports {shared}"

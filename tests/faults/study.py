@@ -11,7 +11,7 @@ from tests.workflow import conftest as small
 BASE, CLASSIFIER = "given/base", "given/classifier"
 STUDY = small.STUDY | {
     "study": "faults",
-    "benchmark": {"name": "demo", "people": 8, "held_out_people": 1, "forget_people": 1},
+    "benchmark": {"name": "village", "people": 8, "held_out_people": 1, "forget_people": 1},
     "model": {"name": "toy", "max_length": 96, "base_checkpoint": BASE},
     "taggers": {"gold": {"name": "annotations"}, "surprisal": {"name": "surprisal", "against": BASE}},
     "tagging": {"gold": "gold"},

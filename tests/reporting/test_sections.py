@@ -67,7 +67,7 @@ def test_provenance_tells_settings_versions_digests_and_commands(small_index):
     assert "first_n: 2" in settings["palu"]
     assert "vocabulary: 2048" in settings["palu"]
     assert dict(found.versions)["scipy"]
-    assert [path for path, _ in found.digests][:2] == ["data/demo.parquet", "tags/gold.parquet"]
+    assert [path for path, _ in found.digests][:2] == ["data/village.parquet", "tags/gold.parquet"]
     assert len(found.digests) == 2 + 2 + 4
     assert found.commands == ["snakemake --cores 2"]
 
