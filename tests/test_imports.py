@@ -49,7 +49,7 @@ ALLOWED = {
     "reporting": set(),
     "planning": {"study", "tokens", *SETTINGS},
     "starting": set(),
-    "doctor": {"study"},
+    "doctor": {"study", "models"},
     "__main__": {"cli"},
     "cli": {
         "study",

@@ -40,6 +40,7 @@ def finetune(options: argparse.Namespace) -> None:
         tokenizer_parts=examples.parts_of("original"),
         seed=options.seed,
         out=options.out,
+        base=options.base,
         machine=Machine(**machine_values(options)),
     )
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from palu.files import canonical_json, text_digest
+from palu.models.gguf import is_gguf
 from palu.settings import PositiveCount, PositiveNumber, Settings
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
@@ -78,9 +79,10 @@ class TemplateSettings(Settings):
 class ModelSettings(TemplateSettings):
     """One model of a study.
 
-    name: short, used in paths. checkpoint: the original model, hub id or local folder. retain_checkpoint: a model that
-    never saw the forget set, where the user has one. base_checkpoint: what the models without a checkpoint of their
-    own are trained from; none = from scratch, with `architecture`. revision, retain_revision, base_revision: a commit,
+    name: short, used in paths. checkpoint: the original model: hub id, local folder, GGUF file, or `package:NAME`, the
+    GGUF file in an installed package. retain_checkpoint: a model that never saw the forget set, where the user has
+    one. base_checkpoint: what the models without a checkpoint of their own are trained from; none = from scratch, with
+    `architecture`. revision, retain_revision, base_revision: a commit,
     tag or branch of each on the hub. max_length: tokens of a whole sequence.
     """
 
@@ -111,6 +113,10 @@ class ModelSettings(TemplateSettings):
         if self.checkpoint is None and (self.revision or self.retain_checkpoint):
             key = "revision" if self.revision else "retain_checkpoint"
             raise ValueError(f"has a {key} but no checkpoint; allowed: both or neither")
+        for kind in ("", "retain_", "base_"):
+            source, revision = getattr(self, f"{kind}checkpoint"), getattr(self, f"{kind}revision")
+            if source and revision and is_gguf(source):
+                raise ValueError(f"has a {kind}revision, and {source} is a GGUF file; allowed: one of the hub")
         if self.retain_checkpoint is None and self.retain_revision:
             raise ValueError("has a retain_revision but no retain_checkpoint; allowed: both or neither")
         if self.architecture is not None and self.max_length > self.architecture.max_positions:

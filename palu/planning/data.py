@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from palu import benchmarks, tables
 from palu.benchmarks.parts import BenchmarkPart
 from palu.errors import UserError, first_line
+from palu.models.gguf import gguf_tokenizer, is_gguf
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -64,9 +65,12 @@ class Rows:
 
 
 def tokenizer_of(folder: Path | None) -> Tokenizer | None:
-    """The tokenizer of a local model folder, where it has one that can be read without its library."""
+    """The tokenizer of a local model folder, where it has one that can be read without its library, or of a GGUF
+    file."""
     from tokenizers import Tokenizer
 
+    if folder is not None and is_gguf(folder):
+        return gguf_tokenizer(folder)[0].backend_tokenizer
     path = folder / "tokenizer.json" if folder else None
     if path is None or not path.is_file():
         return None

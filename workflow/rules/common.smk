@@ -15,6 +15,7 @@ from palu.digest import code_digest
 from palu.errors import UserError
 from palu.files import canonical_json, file_digest, text_digest, write_text
 from palu.jsonl import check_file
+from palu.models.gguf import package_version
 from palu.study import Study
 from palu import benchmarks, methods, plain, tagging
 from palu.evaluation import METRICS
@@ -80,6 +81,12 @@ COMPARED = {
 # The roles that the study gives a checkpoint for are fetched; the others are trained.
 FETCHED = {role: source for role, source in study.checkpoints.items() if source}
 TRAINED = [role for role, source in study.checkpoints.items() if not source]
+# What those are trained from, where the study names it.
+BASE = (
+    {"base": study.model.base_checkpoint}
+    if TRAINED and study.model.base_checkpoint
+    else {}
+)
 # The study's own list of refusals, or the one that the clone ships.
 REFUSALS = next(
     (
