@@ -14,6 +14,9 @@ Keys besides `prompt` and `reply`, or `text`, none of which must be there:
     wrong               wrong replies, for the truth ratio
 
 The last three are of rows with a prompt. Spans go to the table of gold spans, which the tagger `annotations` reads.
+
+A neighbour (the files `near` and `far`) is a question that must still be answered: a row of prompt, reply and spans,
+these being what the answer has to contain, and of id and group where one likes.
 """
 
 from __future__ import annotations
@@ -32,13 +35,16 @@ from palu.files import file_digest
 from palu.jsonl import shown
 from palu.settings import unknown
 
-PARTS = ("forget", "validation", "retain", "holdout")
+PARTS = ("forget", "validation", "retain", "holdout", "near", "far")
 KEYS = (
     *("prompt", "reply", "text", "id", "group", "spans"),
     *("paraphrase", "paraphrases", "paraphrased_prompt", "wrong"),
 )
 # What belongs to a question, not to a document.
 QUESTION_KEYS = ("paraphrase", "paraphrases", "paraphrased_prompt", "wrong")
+# `palu.tables.NEIGHBOUR_PARTS`, whose module loads Arrow: half a second that reading a study does not pay
+NEIGHBOURS = ("near", "far")
+NEIGHBOUR_KEYS = ("prompt", "reply", "id", "group", "spans")
 SPAN_KEYS = ("start", "end", "label", "text")
 UNLABELLED = "annotation"
 NO_RETAIN = (
@@ -54,7 +60,8 @@ class Settings(BenchmarkSettings):
     """forget: what is to be forgotten. retain: what must be kept, beside which methods train; null says that there is
     nothing, and then no method may weigh a retain term and no retain model is trained. validation: further rows to
     forget that are not reported: `training.stop` watches them. holdout: rows that no model has seen: membership
-    attacks need them.
+    attacks need them. near, far: questions next to what is forgotten and far from it that no model is trained on and
+    every model should answer as before.
 
     All are files named .jsonl; a relative path starts at the folder in which the program runs.
     """
@@ -63,6 +70,8 @@ class Settings(BenchmarkSettings):
     retain: FilePath | None
     validation: FilePath | None = None
     holdout: FilePath | None = None
+    near: FilePath | None = None
+    far: FilePath | None = None
 
     @field_validator(*PARTS)
     @classmethod
@@ -138,6 +147,7 @@ def _rows(settings: Settings, complain: Callable[[UserError], None]) -> Iterator
         except UserError as error:
             complain(error)
     revision = file_digest(*sound.values())
+    asked: dict[str, str] | None = {} if any(part in sound for part in NEIGHBOURS) else None
     for part, path in sound.items():
         lines_by_id: dict[str, int] = {}
         rows = 0
@@ -146,6 +156,8 @@ def _rows(settings: Settings, complain: Callable[[UserError], None]) -> Iterator
                 record = jsonl.json_object(line, f"{path}: line {number}")
                 made = _item(record, part, rows, revision, f"{path}: line {number}")
                 _note_id(record, number, lines_by_id, f"{path}: line {number}")
+                if asked is not None:
+                    _note_questions(made, asked, f"{path}: line {number}")
             except UserError as error:
                 complain(error)
                 continue
@@ -164,11 +176,25 @@ def _note_id(record: Record, number: int, lines_by_id: dict[str, int], place: st
             )
 
 
+def _note_questions(made: list[Example], asked: dict[str, str], place: str) -> None:
+    """Keep where each question is asked. asked: question, case and spaces aside -> its first place. Raises UserError
+    for a neighbour's question that was asked before: trained on, or counted twice."""
+    for row in made:
+        question = " ".join(row["prompt"].casefold().split())
+        if row["part"] in NEIGHBOURS and question in asked:
+            allowed = "a question that no other row asks"
+            raise UserError(
+                f"{place}: prompt: {shown(row['prompt'])} is asked in {asked[question]} too; allowed: {allowed}"
+            )
+        asked.setdefault(question, place)
+
+
 def _item(record: Record, part: str, row: int, revision: str, place: str) -> list[Example]:
     """The rows of one record. Raises UserError naming `place` and the key."""
+    is_neighbour = part in NEIGHBOURS
     for key in record:
-        if key not in KEYS:
-            raise unknown("key", key, place, KEYS)
+        if key not in (allowed := NEIGHBOUR_KEYS if is_neighbour else KEYS):
+            raise unknown("key", key, place, allowed)
     is_document = _is_document(record, place)
     prompt = "" if is_document else _text(record, "prompt", place)
     reply = _text(record, "text" if is_document else "reply", place)
@@ -187,6 +213,8 @@ def _item(record: Record, part: str, row: int, revision: str, place: str) -> lis
         paraphrased_prompt=(_text(record, "paraphrased_prompt", place) if "paraphrased_prompt" in record else None),
     )
     spans = _spans(record, reply, place)
+    if is_neighbour and not spans:
+        raise UserError(f"{place}: spans: none; allowed: one at least, of what the answer has to contain")
     for example in made:
         if example["reply_kind"] == "original":
             example[GOLD] = spans

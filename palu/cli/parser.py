@@ -170,7 +170,7 @@ def _add_evaluation(command: Command) -> None:
         "compute metrics without the model",
         "examples",
         "evaluation",
-        optional=["spans", "retain-scores", "original-scores", "reference-logprobs", "fluency", "answers"],
+        optional=["spans", "gold", "retain-scores", "original-scores", "reference-logprobs", "fluency", "answers"],
     )
     one.add_argument("--run", default="", help="the model's name in the scores table")
     command(stages.classify, "ask a classifier how fluent the generations are", "examples", "generations", "out")

@@ -211,6 +211,7 @@ def score(options: argparse.Namespace) -> None:
             fluency=options.fluency,
             reference=options.reference_logprobs,
             answers=options.answers,
+            gold=options.gold,
         ),
         out_folder=folder,
         settings=EvaluationSettings.parse(merged(options), "evaluation"),
@@ -274,6 +275,7 @@ def evaluate(options: argparse.Namespace) -> None:
         spans_path=options.spans or (gold if has_gold else None),
         reference_folder=options.reference_model,
         original_folder=options.original,
+        gold_path=gold,
     )
     print(visible(summary_text(scored)))
 

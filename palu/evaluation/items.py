@@ -11,7 +11,7 @@ import numpy.typing as npt
 from palu.errors import UserError
 from palu.evaluation.settings import EvaluationSettings
 from palu.stored import LookedUp, StoredRows
-from palu.tables import VALIDATION
+from palu.tables import NEIGHBOUR_PARTS, VALIDATION
 
 Example = Mapping[str, Any]
 Numbers = npt.NDArray[np.int64]
@@ -180,8 +180,10 @@ class _PartItems(LookedUp[Item]):
 
 
 def read_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[Example]:
-    """The rows whose log-probabilities the metrics need."""
+    """The rows whose log-probabilities the metrics need: of neighbours only the answers count."""
     for item in items:
+        if item.original["part"] in NEIGHBOUR_PARTS:
+            continue
         yield item.original
         if item.paraphrase:
             yield item.paraphrase
@@ -192,7 +194,7 @@ def read_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[E
 
 def asked_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[Example]:
     """The rows whose prompts the model answers freely: documents have none, and held-out rows are not asked."""
-    asked = (*PARTS, VALIDATION, VERBMEM, *KNOWMEM.values())
+    asked = (*PARTS, VALIDATION, *NEIGHBOUR_PARTS, VERBMEM, *KNOWMEM.values())
     for item in items:
         if item.original["part"] in asked and item.original["prompt"]:
             yield item.original

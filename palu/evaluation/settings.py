@@ -15,6 +15,8 @@ PartName = Literal[
     "real_authors",
     "world_facts",
     "holdout",
+    "near",
+    "far",
     "verbmem",
     "knowmem_forget",
     "knowmem_retain",

@@ -82,6 +82,13 @@ def test_documents_are_read_and_not_asked():
     assert ids(read_rows(items, EvaluationSettings())) == ids(rows)
 
 
+def test_neighbours_are_asked_and_their_replies_are_not_read():
+    rows = [row(f"{part}/0/original/0") for part in ("near", "far", "forget")]
+    items = [item for part in ("near", "far", "forget") for item in Items(rows).of(part)]
+    assert ids(asked_rows(items, EvaluationSettings())) == ids(rows)
+    assert ids(read_rows(items, EvaluationSettings())) == ["forget/0/original/0"]
+
+
 def test_membership_is_told_between_the_texts_that_a_benchmark_has_for_it():
     rows = [row(f"{part}/0/original/0") for part in ("forget", "holdout", "privleak_forget", "privleak_holdout")]
     items = {part: Items(rows).of(part) for part in ("forget", "holdout", "privleak_forget", "privleak_holdout")}
