@@ -25,7 +25,7 @@ TOKENS = 40
 
 
 def questions(file: Path) -> dict[str, list[Example]]:
-    """The rows of a file by their `prompt_kind`, each with the spans of its reply. Raises UserError as `custom` does."""
+    """The rows to ask, by their `prompt_kind`. Raises UserError as `custom` does."""
     settings = custom.Settings.parse({"forget": str(file), "retain": None}, str(file))
     asked: dict[str, list[Example]] = {}
     for row in custom.examples(settings):
