@@ -42,11 +42,11 @@ check: lint test
 
 # Known vulnerabilities of the pinned versions, asked of the network (SECURITY.md), by a tool in a folder of its own.
 audit: setup
-	$(BIN)/python -m pip check
 	test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip install --quiet pip-audit==2.10.1; }
 	rm -f $(AUDIT)/report.json
+	-$(BIN)/python -m pip check > $(AUDIT)/conflicts
 	-$(AUDIT)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off --timeout 5 --format json --output $(AUDIT)/report.json 2> $(AUDIT)/log
-	$(BIN)/python -m tests.security.audit $(AUDIT)/report.json
+	$(BIN)/python -m tests.security.audit $(AUDIT)/conflicts $(AUDIT)/report.json
 
 licences: setup
 	$(BIN)/python -m tests.security.licences

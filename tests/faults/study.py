@@ -28,7 +28,7 @@ STUDY = small.STUDY | {
     "trajectory_epochs": [],
 }
 # What a rule reads that is the user's own, not the study's
-GIVEN = {"fetch_model": (BASE,), "finetune_model": (BASE,), "classify_generations": (CLASSIFIER,)}
+GIVEN = {"fetch_model": (BASE,), "classify_generations": (CLASSIFIER,)}
 # Stage -> its rule, and what the outputs of the job that stands for it have in their names
 STAGES = {
     "benchmark": ("prepare_benchmark", ""),
