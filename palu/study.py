@@ -39,11 +39,13 @@ DEFAULT_STUDY = Path("config/config.yaml")
 
 class ReportSettings(Settings):
     """What the report shows besides numbers. selection: in words, which items chose the settings. evidence: the entry
-    of `methods` whose model the evidence is about; null leaves it to the number of targets met."""
+    of `methods` whose model the evidence is about; null leaves it to the number of targets met. questions: how many
+    questions the terminal shows with the answers before and after, or the example ids of these questions."""
 
     selection: str | None = None
     evidence: str | None = None
     generations: PositiveCount = 16
+    questions: Count | list[str] = 0
 
 
 class Sections(Settings):
@@ -213,6 +215,7 @@ class Study:
             "generations": self.report.generations,
             "notes": list(self.benchmark.settings.notes),
             "evidence": self.report.evidence,
+            "questions": self.report.questions,
         }
 
 

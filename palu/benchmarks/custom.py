@@ -47,10 +47,8 @@ NEIGHBOURS = ("near", "far")
 NEIGHBOUR_KEYS = ("prompt", "reply", "id", "group", "spans")
 SPAN_KEYS = ("start", "end", "label", "text")
 UNLABELLED = "annotation"
-NO_RETAIN = (
-    "no retain rows were given: nothing holds what the model knows besides the forget rows' own common words, and "
-    "nothing measures what the forgetting cost"
-)
+NO_RETAIN = "no retain rows were given: nothing holds what the model knows besides the forget rows' own common words"
+NO_COST = ", and nothing measures what the forgetting cost"
 
 Record = Mapping[str, Any]
 FilePath = Annotated[str, Field(min_length=1)]
@@ -113,7 +111,7 @@ class Settings(BenchmarkSettings):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return () if self.retain else (NO_RETAIN,)
+        return () if self.retain else (NO_RETAIN + ("" if self.near or self.far else NO_COST),)
 
 
 def examples(settings: Settings) -> Iterator[Example]:

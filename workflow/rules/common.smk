@@ -66,6 +66,7 @@ except UserError as error:
 SPLIT = f"results/{study.benchmark.name}/{study.benchmark.key}"
 MODEL = f"{SPLIT}/{study.model_key}"
 EXAMPLES = f"data/{study.benchmark.name}/{study.benchmark.key}.parquet"
+GOLD = f"data/{study.benchmark.name}/{study.benchmark.key}.gold.parquet"
 RUNS = {(run.method, run.key): run for run in study.runs}
 TAGGERS_BY_KEY = {
     tagger.key: tagger for each in SCORED.values() for tagger in each.taggers.values()

@@ -60,7 +60,7 @@ rule score_model:
         logprobs="results/{folder}/evaluation-{evaluation}/logprobs.parquet",
         gradient_norms="results/{folder}/evaluation-{evaluation}/gradient_norms.parquet",
         spans=EVALUATION_TAGS,
-        gold=Path(EXAMPLES).with_suffix(".gold.parquet"),
+        gold=GOLD,
         fluency=fluency_table,
         retain=retain_scores,
         original=original_scores,

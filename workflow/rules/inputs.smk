@@ -232,6 +232,7 @@ def report_index():
             f"snakemake --cores all --configfile results/{study.name}/study.yaml"
         ],
         "examples": EXAMPLES,
+        "gold": GOLD,
         "spans": spans,
         "display_tagger": (
             study.evaluation_tagger.label if study.evaluation_tagger else None
