@@ -5,6 +5,7 @@ Importing it loads no torch and no transformers: studies read the settings at ev
 
 from palu.models.adapters import AdapterBase, adapter_base, add_adapter
 from palu.models.body import head_weight, hidden_and_layer_states, hidden_states, next_logits
+from palu.models.branching import branching_fault
 from palu.models.capacity import check_length, check_tokens
 from palu.models.prompts import TEMPLATES, RenderedPrompt, end_tokens, render_prompt
 from palu.models.recomputation import recompute_blocks
@@ -36,6 +37,7 @@ __all__ = [
     "TemplateSettings",
     "adapter_base",
     "add_adapter",
+    "branching_fault",
     "build_from_scratch",
     "cache_fault",
     "check_layer",
