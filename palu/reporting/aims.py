@@ -140,7 +140,7 @@ def aims_of(is_measured: Callable[[str], bool], is_of_documents: bool) -> Aims:
 
     A target that no model was measured by stays one, so that an old evaluation meets nothing in silence. Left out are
     the paraphrased questions and the neighbours of a benchmark without any, what is shown only, and utility where
-    neighbours alone tell what is kept.
+    nothing but neighbours measures what is kept.
     """
     memorized = any(is_measured(measure.metric) for measure in DOCUMENTS_GONE)
     gone = DOCUMENTS_GONE if memorized or (is_of_documents and not is_measured(GONE[0].metric)) else GONE
