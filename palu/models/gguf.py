@@ -16,6 +16,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -195,18 +196,22 @@ def _linked(path: Path) -> Iterator[Path]:
 
 def _config(path: Path, header: Header) -> PreTrainedConfig:
     """Raises UserError for an architecture that transformers does not read from GGUF files."""
+    try:
+        config = _config_of(header.outline)
+    except Exception as error:
+        # the library has no one kind of error for what it does not read
+        raise UserError(f"{path}: architecture {header.architecture!r}: {first_line(error)}") from error
+    check_counts(config.to_dict(), path, len(header.shapes))
+    return config
+
+
+@lru_cache(maxsize=1)
+def _config_of(outline: bytes) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     with TemporaryDirectory() as folder:
-        (Path(folder) / "model.gguf").write_bytes(header.outline)
-        try:
-            config: PreTrainedConfig = AutoConfig.from_pretrained(
-                folder, gguf_file="model.gguf", local_files_only=True
-            )
-        except Exception as error:
-            # the library has no one kind of error for what it does not read
-            raise UserError(f"{path}: architecture {header.architecture!r}: {first_line(error)}") from error
-    check_counts(config.to_dict(), path, len(header.shapes))
+        (Path(folder) / "model.gguf").write_bytes(outline)
+        config = AutoConfig.from_pretrained(folder, gguf_file="model.gguf", local_files_only=True)
     return cast("PreTrainedConfig", config)
 
 
