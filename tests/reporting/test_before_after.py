@@ -80,7 +80,7 @@ def test_lines_are_cut_to_fit_and_an_empty_answer_is_named():
     models = [("original", {"a": "so\n" * 80}), ("a long name of more than 24", {"a": " "}), ("npo", {})]
     (lines,) = answer_lines({"Kept": [item], "None": []}, models)
     assert lines[0] == "Kept"
-    assert [line[4:30].rstrip() for line in lines[2:]] == ["original", "a long name of more than…", "npo"]
+    assert [line[4:30].rstrip() for line in lines[2:]] == ["original", "a long name of more tha…", "npo"]
     assert [line[30:] for line in lines[3:]] == ["(nothing)", "(not asked)"]
     assert lines[1].endswith("…")
     assert lines[2].endswith("so s…")
