@@ -21,7 +21,7 @@ from palu.errors import UserError
 from palu.evaluation.settings import EvaluationSettings
 from palu.files import canonical_json, text_digest
 from palu.methods.base import MethodSettings
-from palu.models import ModelSettings, model_key
+from palu.models import ModelSettings, is_small, model_key
 from palu.reference.settings import ReferenceSettings
 from palu.settings import Count, PositiveCount, Settings, unknown
 from palu.tagging.parts import TaggerPart, check_models, choose_tagger, parse_taggers
@@ -193,6 +193,11 @@ class Study:
     def evaluation_key(self) -> str:
         """Names the model part of the evaluation in a path: eight hexadecimal digits."""
         return text_digest(canonical_json(self.evaluation.model_part))
+
+    @cached_property
+    def has_small_model(self) -> bool:
+        """Whether a job that holds the model is as fast with one thread as with several."""
+        return is_small(self.model)
 
     @cached_property
     def evaluation_tagger(self) -> TaggerPart | None:

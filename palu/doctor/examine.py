@@ -40,12 +40,13 @@ def study_findings(path: Path, machine: list[Finding]) -> list[Finding]:
         return [Finding("study", "file", str(path), str(path), str(error), is_needed=True)]
     cores, has_gpu = first(machine, "cores").value["usable"], bool(first(machine, "usable").value)
     can_ask = first(machine, "access").value["answers"]
-    jobs = f"{len(study.runs)} runs, at most {max(1, int(cores))} jobs of one thread at once"
+    threads = 1 if study.has_small_model else max(1, int(cores))
+    jobs = f"{len(study.runs)} runs, {max(1, int(cores)) // threads} at once, each with {threads} threads"
     model = study.model
     source = model.checkpoint or model.base_checkpoint or "trained here from nothing"
     return [
         Finding("study", "file", str(path), f"{study.name} ({path})"),
-        Finding("study", "jobs", {"runs": len(study.runs), "threads": 1}, jobs),
+        Finding("study", "jobs", {"runs": len(study.runs), "threads": threads}, jobs),
         Finding("study", "device", "cuda" if has_gpu else "cpu", _device(study, has_gpu), _slow(study, has_gpu)),
         Finding("study", "model", {"source": source, "dtype": model.dtype}, f"{model.name}: {source}, {model.dtype}"),
         *(_origin(*wanted, can_ask) for wanted in _origins(study)),

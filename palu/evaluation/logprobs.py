@@ -90,7 +90,11 @@ def _batches(model: PreTrainedModel, rows: Sequence[TokenRow], limit: int) -> It
 
 
 def _judged(
-    model: PreTrainedModel, projection: Projection, lines: SharedRows, targets: Sequence[Places], wanted: Sequence[bool]
+    model: PreTrainedModel,
+    projection: Projection,
+    lines: SharedRows,
+    targets: Sequence[Places],
+    wanted: Sequence[bool],
 ) -> Iterator[Judged]:
     """What the model makes of each row. targets: where a row's predicted tokens are among the B*T of the lines."""
     is_target, is_asked = (np.zeros(lines.input_ids.numel(), dtype=bool) for _ in range(2))

@@ -33,6 +33,7 @@ def branching_fault(model: PreTrainedModel, width: int) -> str | None:
 
 def _branching_fault(model: PreTrainedModel, width: int) -> str | None:
     """Short rows first: there each token weighs much, and a whole width of a large model takes seconds."""
+    width = min(width, getattr(model.config.get_text_config(), "max_position_embeddings", None) or width)
     try:
         return _fault_of(model, 2 * SHARED, is_moved=True) or _fault_of(model, width, is_moved=False)
     except Exception as error:

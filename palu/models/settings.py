@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+<<<<<<< HEAD
 from palu.files import canonical_json, text_digest
 from palu.models.gguf import is_gguf
+=======
+from palu.errors import UserError
+from palu.files import canonical_json, read_json, text_digest
+>>>>>>> wt-evalspeed
 from palu.settings import PositiveCount, PositiveNumber, Settings
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
+# Hidden size times layers up to which a model's jobs take one thread. Seen were 128 (0.35 M parameters: as fast on one
+# thread) and 17,280 (SmolLM2-135M: two threads of one core are 1.6 times as fast)
+SMALL = 1024
 
 
 class Architecture(Settings):
@@ -128,6 +137,21 @@ class ModelSettings(TemplateSettings):
 def weights_dtype(dtype: str, mixed_precision: str) -> str:
     """The dtype that the weights are loaded in, from the model's: mixed precision (bf16) keeps them in float32."""
     return dtype if mixed_precision == "no" else "float32"
+
+
+def is_small(settings: ModelSettings) -> bool:
+    """Whether a second thread is of no use to the model: its jobs take one core each, and several run at once.
+
+    A checkpoint whose config.json is not here, or is not a Llama's, counts as large.
+    """
+    if settings.architecture:
+        return settings.architecture.hidden_size * settings.architecture.layers <= SMALL
+    folder = Path(settings.checkpoint or settings.base_checkpoint or "").expanduser()
+    try:
+        config = read_json(folder / "config.json")
+        return int(config["hidden_size"]) * int(config["num_hidden_layers"]) <= SMALL
+    except (UserError, KeyError, TypeError, ValueError):
+        return False
 
 
 def model_key(settings: ModelSettings, finetune_settings_json: str) -> str:

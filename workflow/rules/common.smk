@@ -124,6 +124,15 @@ if (
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
+# Without a GPU a large model's job takes every core of the machine; a small one's takes one, and several run at once.
+# Torch takes as many threads, which Snakemake passes on as OMP_NUM_THREADS. A cluster goes by its profile (`set-threads`).
+is_shared = workflow.resource_settings.nodes or "gpu_job" in workflow.global_resources
+MODEL_THREADS = (
+    1
+    if study.has_small_model or is_shared
+    else workflow.resource_settings.cores or 1
+)
+
 
 wildcard_constraints:
     benchmark=r"[\w.-]+",

@@ -15,7 +15,7 @@ rule infer_model:
         "logs/{folder}/infer-{evaluation}.benchmark.tsv"
     conda:
         "../envs/palu.yaml"
-    threads: 1
+    threads: MODEL_THREADS
     resources:
         gpu_job=1,
     params:

@@ -46,7 +46,7 @@ rule finetune_model:
         role="|".join(TRAINED) or "none",
     conda:
         "../envs/palu.yaml"
-    threads: 1
+    threads: MODEL_THREADS
     resources:
         gpu_job=1,
         # not among the params: it leaves the result alone, so a changed value runs nothing anew
