@@ -94,11 +94,7 @@ class EvaluationSettings(Settings):
     def model_part(self) -> dict[str, Any]:
         """What `infer` depends on: a changed metric, tagger or first_n leaves the model's outputs as they are."""
         limits = {"max_new_tokens", "verbmem_new_tokens", "knowmem_new_tokens"}
-<<<<<<< HEAD
-        told = {"parts", "max_items", *limits, "paraphrased_questions", "gradient_norms"}
-=======
-        told = {"parts", *limits, "paraphrased_questions", "gradient_norms", "mixed_precision"}
->>>>>>> wt-evalspeed
+        told = {"parts", "max_items", *limits, "paraphrased_questions", "gradient_norms", "mixed_precision"}
         return self.model_dump(mode="json", include=told)
 
     def new_tokens(self, part: str) -> int:

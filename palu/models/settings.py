@@ -7,13 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-<<<<<<< HEAD
-from palu.files import canonical_json, text_digest
-from palu.models.gguf import is_gguf
-=======
 from palu.errors import UserError
 from palu.files import canonical_json, read_json, text_digest
->>>>>>> wt-evalspeed
+from palu.models.gguf import is_gguf
 from palu.settings import PositiveCount, PositiveNumber, Settings
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
