@@ -100,7 +100,7 @@ class Items:
     kind) pairs of the benchmark. parts: in order of their first row.
     """
 
-    def __init__(self, rows: Sequence[Example], most: Mapping[str, int] | None = None) -> None:
+    def __init__(self, rows: Sequence[Example], most: Mapping[Any, int] | None = None) -> None:
         self._rows, self._most = rows, most or {}
         self.parts: dict[str, int] = {}
         kinds: set[tuple[str, str]] = set()

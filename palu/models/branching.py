@@ -63,8 +63,8 @@ def _fault_of(model: PreTrainedModel, width: int, is_moved: bool) -> str | None:
         return hidden_states(model, Branches(*line))
 
     def alone(tokens: Tensor) -> Tensor:
-        line = (each[None].to(model.device) for each in (tokens, torch.arange(len(tokens))))
-        return hidden_states(model, ProbeLines(*line, []))
+        ids, places = (each[None].to(model.device) for each in (tokens, torch.arange(len(tokens))))
+        return hidden_states(model, ProbeLines(ids, places, []))
 
     with torch.no_grad(), without_dropout(model):
         found = together(ids)
