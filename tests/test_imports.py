@@ -142,6 +142,7 @@ def test_benchmarks_and_methods_do_not_import_each_other():
                 f"palu.{family}.base",
                 f"palu.{family}.source",
                 f"palu.{family}.checks",
+                f"palu.{family}.records",
                 f"palu.{family}.entropy",
                 f"palu.{family}.{path.stem}",
             }
