@@ -229,8 +229,8 @@ def collect(index: dict[str, Any], place: str = "index") -> Study:
         raise UserError(f"{place}: display_tagger: no spans of {told.display_tagger!r}; allowed: {known}")
     runs = [_run(entry) for entry in told.runs]
     examples = tables.read(Path(told.examples), "examples")
-    items = tuple(items_of(examples, FORGET, _spans(told)))
-    gold = {} if told.gold is None else read_spans(Path(told.gold))
+    items = tuple(items_of(examples, FORGET, _spans(told.spans.get(told.display_tagger or ""))))
+    gold = _spans(told.gold)
     return Study(
         index=told,
         original=Evaluation(Path(told.original.evaluation)),
@@ -278,6 +278,6 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else canonical_json(value)
 
 
-def _spans(told: Index) -> Mapping[str, list[tuple[int, int]]]:
-    """example_id -> what the display tagger marks."""
-    return {} if told.display_tagger is None else read_spans(Path(told.spans[told.display_tagger]))
+def _spans(path: str | None) -> Mapping[str, list[tuple[int, int]]]:
+    """example_id -> its spans in a table, if there is one."""
+    return {} if path is None else read_spans(Path(path))
