@@ -2,10 +2,10 @@
 
     python tests/benchmarks/logprobs.py --model DIR --data path/to/tofu [--items 20] [--threads 1] [--turns 2] [--bf16]
 
-Reads the given number of items of each part of TOFU, with all their wrong answers. Prints in turns, in one process: every
-row by itself, rows that share what they begin with, and with --bf16 the latter in mixed precision. Of each: tokens that
-went through the model, seconds on the clock and of the processor, and the largest difference of a log-probability, and of
-a row's mean one, from the first.
+Reads the given number of items of each part of TOFU, with all their wrong answers. Prints in turns, in one process:
+every row by itself, rows that share what they begin with, and with --bf16 the latter in mixed precision. Of each:
+tokens that went through the model, seconds on the clock and of the processor, and the largest difference of a
+log-probability, and of a row's mean one, from the first.
 """
 
 import argparse
