@@ -54,13 +54,16 @@ def gradient_norms(
     waiting = [i for i in longest_first if _target_count(groups[i]) > 0]
     norms = [float("nan")] * len(groups)
     advance(sum(len(group) for group in groups if _target_count(group) < 1))
+    # a cast weight that autocast has kept belongs to the graph of another row
+    uncached = torch.autocast(kind, torch.bfloat16, torch.is_autocast_enabled(kind), cache_enabled=False)
     while waiting:
         chosen = _together(groups, waiting, limit)
         waiting = waiting[len(chosen) :]
-        found = _vectorised_where_it_can(model, [groups[i][0] for i in chosen]) if len(chosen) > 1 else None
-        if found is None:
-            limit = 1 if len(chosen) > 1 else limit
-            found = [one_by_one(model, groups[i]) for i in chosen]
+        with uncached:
+            found = _vectorised_where_it_can(model, [groups[i][0] for i in chosen]) if len(chosen) > 1 else None
+            if found is None:
+                limit = 1 if len(chosen) > 1 else limit
+                found = [one_by_one(model, groups[i]) for i in chosen]
         for i, norm in zip(chosen, found, strict=True):
             norms[i] = norm
         advance(sum(len(groups[i]) for i in chosen))

@@ -23,14 +23,15 @@ def computing_in(model: PreTrainedModel, mixed_precision: str) -> Iterator[None]
     if mixed_precision == "no":
         yield
         return
-    kind = model.device.type
+    kind, before = model.device.type, list[bool]()
 
     def widen(_module: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        before.append(torch.is_autocast_enabled(kind))
         torch.set_autocast_enabled(kind, False)
         return arguments[0].float(), *arguments[1:]
 
     def go_on(_module: Any, _arguments: Any, _output: Tensor) -> None:
-        torch.set_autocast_enabled(kind, True)
+        torch.set_autocast_enabled(kind, before.pop())
 
     head = cast(Any, model).get_output_embeddings()
     with torch.autocast(kind, torch.bfloat16):

@@ -111,6 +111,9 @@ RETAIN_SCORES = (
 )
 
 
+# What a job that holds a model takes: of a large one every core where no GPU is, and torch as many threads, which Snakemake
+# passes on as OMP_NUM_THREADS; of a small one a single core, so that several run at once. A cluster goes by its profile.
+MODEL_THREADS = 1
 # On one machine as many model jobs run at once as GPUs may hold: more would wait for a lease, each with a core taken.
 # Without a GPU they are as free as other jobs; `--resources gpu_job=N` stands over it, and a cluster goes by its profile.
 if (
@@ -121,17 +124,10 @@ if (
     try:
         if slots := devices.job_slots():
             workflow.register_resource("gpu_job", slots)
+        elif not study.has_small_model:
+            MODEL_THREADS = workflow.resource_settings.cores or 1
     except UserError as error:
         raise WorkflowError(str(error)) from None
-
-# Without a GPU a large model's job takes every core of the machine; a small one's takes one, and several run at once.
-# Torch takes as many threads, which Snakemake passes on as OMP_NUM_THREADS. A cluster goes by its profile (`set-threads`).
-is_shared = workflow.resource_settings.nodes or "gpu_job" in workflow.global_resources
-MODEL_THREADS = (
-    1
-    if study.has_small_model or is_shared
-    else workflow.resource_settings.cores or 1
-)
 
 
 wildcard_constraints:
