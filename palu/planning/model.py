@@ -141,4 +141,4 @@ def _facts(shapes: Shapes, config: dict[str, Any], place: Path) -> ModelFacts | 
             folder=place,
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        return f"{place} does not tell its sizes as a Llama does ({error})"
+        return f"{place} does not give its sizes as a Llama does ({error})"

@@ -327,7 +327,7 @@ def parser() -> argparse.ArgumentParser:
     """What describes a step; `parse_args([])` gives the defaults."""
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--shape", choices=SHAPES, default="smollm-135m")
-    found.add_argument("--rows", type=int, default=32, help="forget rows of a step; as many retain rows beside them")
+    found.add_argument("--rows", type=int, default=32, help="forget rows of a step; as many retain rows with them")
     found.add_argument("--micro-rows", type=int, default=32, help="forget rows that go through the model at once")
     found.add_argument("--device", default="cpu")
     found.add_argument("--dtype", default="float32")

@@ -92,8 +92,8 @@ def test_the_fetched_folder_says_what_it_was_made_of(small, fetched):
 
 def test_the_chat_template_comes_with_it(fetched):
     tokenizer = models.load_tokenizer(fetched)
-    told = models.render_prompt("chat", "Where?", tokenizer, "You are a helpful assistant.").text
-    assert told == "<s>system\nYou are a helpful assistant.</s>\n<s>user\nWhere?</s>\n<s>assistant\n"
+    text = models.render_prompt("chat", "Where?", tokenizer, "You are a helpful assistant.").text
+    assert text == "<s>system\nYou are a helpful assistant.</s>\n<s>user\nWhere?</s>\n<s>assistant\n"
 
 
 @pytest.mark.slow

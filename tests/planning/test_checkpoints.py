@@ -149,5 +149,5 @@ def test_check_reads_a_gguf_file_by_its_header(own, tmp_path, role):
         assert f"model model: {parameters / 1000:.2f} thousand parameters, float32, {path}" in found.lines
         assert "by the model's tokenizer" in found.told()
     path.write_bytes(path.read_bytes()[:-1])
-    (told,) = check(values, "study.yaml", ROOM).problems
-    assert told.startswith(f"{path}: a GGUF file that was cut")
+    (problem,) = check(values, "study.yaml", ROOM).problems
+    assert problem.startswith(f"{path}: a GGUF file that was cut")

@@ -1,4 +1,4 @@
-"""What pip and pip-audit found, honestly told: `python -m tests.security.audit CONFLICTS REPORT`.
+"""What pip and pip-audit found: `python -m tests.security.audit CONFLICTS REPORT`.
 
 pip-audit ends well where its database knows no package at all, or cannot be asked; here that is no pass.
 """

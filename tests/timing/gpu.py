@@ -8,7 +8,7 @@ steps: time and peak memory of one PALU step at the shapes of Llama-3.2-1B and L
 (`tests/benchmarks/step.py`): ours; a plain fine-tuning of the same tokens (`finetune`); the products that no method
 can leave out (`bound`); the formula as it is written, with a second model and dense logits (`authors`); ours with an
 adapter (`lora`).
-parity: each mean of ours in bfloat16 autocast on float32 weights beside that of `authors` in float32, of a model that
+parity: each mean of ours in bfloat16 autocast on float32 weights next to that of `authors` in float32, of a model that
 differs from its reference.
 trainings: FILES holds `model` (the base checkpoint), `examples.parquet` and `spans.parquet`; the study's original is
 trained on them, its reference is cached, and each method's first run is trained, by the code of the stages.
@@ -69,7 +69,7 @@ def step_options(dry_run: bool, way: str, **changes: Any) -> argparse.Namespace:
 
 
 def step_parts(dry_run: bool) -> Iterator[Part]:
-    """1B with all 32 + 32 rows of a step at once, 8B with 8 + 8: both models of `authors` fit beside their logits."""
+    """1B with all 32 + 32 rows of a step at once, 8B with 8 + 8: both models of `authors` fit with their logits."""
     for shape, micro_rows, seconds in (("llama-3.2-1b", 32, 20), ("llama-3.1-8b", 8, 60)):
         for way in ("ours", "finetune", "bound", "authors", "lora"):
             options = step_options(dry_run, way, shape=shape, micro_rows=micro_rows)

@@ -35,7 +35,7 @@ def test_a_dry_run_measures_every_part(written):
     assert max(apart.values()) < 0.05
 
 
-def test_the_numbers_stand_in_tables(written):
+def test_the_numbers_are_in_tables(written):
     text = (written / "gpu.md").read_text()
     assert "| llama-3.2-1b (dry run) | seconds | tokens/s | peak GiB | GiB beyond weights and gradients |" in text
     assert "| parity | ours, bf16 | dense, float32 | relative difference |" in text
