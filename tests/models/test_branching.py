@@ -17,12 +17,12 @@ SOUND = {
     "gpt2": (transformers.GPT2Config, {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}),
     "gemma2": (transformers.Gemma2Config, {"head_dim": 8, "sliding_window": 64}),
     "qwen3": (transformers.Qwen3Config, {"head_dim": 8}),
+    "opt": (transformers.OPTConfig, OPT),
     "mixtral": (transformers.MixtralConfig, {"num_local_experts": 2}),
     "window of a row": (transformers.MistralConfig, {"sliding_window": WIDTH}),
 }
 FAULTY = {
     "state space": (transformers.MambaConfig, {}),
-    "positions from the mask": (transformers.OPTConfig, OPT),
     "distances from the mask": (transformers.BloomConfig, {"n_layer": 2, "n_head": 2}),
     "window shorter than a row": (transformers.MistralConfig, {"sliding_window": WIDTH - 8}),
     "window of places": (
