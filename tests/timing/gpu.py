@@ -148,7 +148,7 @@ def training_parts(study: Study, files: Path, out: Path) -> Iterator[Part]:
             write_topk, path.states, spans, examples, folder, study.reference.top_k, path.topk, model,
             first_n=study.indexed_first_n, mixed_precision=each,
         ))  # fmt: skip
-    for run in {run.label: run for run in reversed(study.runs)}.values():
+    for run in list({run.label: run for run in reversed(study.runs)}.values())[::-1]:
         if run.settings.needs <= {"states", "top_k", "log_probs"}:
             yield Part(study.name, run.label, 60, lambda run=run: _timed(
                 unlearn, model_folder=folder, model_settings=model, examples_path=examples, method_name=run.method,

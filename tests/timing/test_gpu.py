@@ -70,7 +70,7 @@ def test_a_study_is_trained_from_three_files(tmp_path):
     study = Study.parse(
         {
             "study": "small",
-            "benchmark": {"name": "demo", "people": 6, "held_out_people": 1, "forget_people": 1},
+            "benchmark": {"name": "demo", "people": 8, "held_out_people": 1, "forget_people": 1},
             "model": {"base_checkpoint": "owner/base", "max_length": 256},
             "finetune": {"epochs": 1},
             "taggers": {"gold": {"name": "annotations"}},
