@@ -70,7 +70,7 @@ def test_a_study_is_trained_from_three_files(tmp_path):
     study = Study.parse(
         {
             "study": "small",
-            "benchmark": {"name": "demo", "people": 8, "held_out_people": 1, "forget_people": 1},
+            "benchmark": {"name": "village", "people": 8, "held_out_people": 1, "forget_people": 1},
             "model": {"base_checkpoint": "owner/base", "max_length": 256},
             "finetune": {"epochs": 1},
             "taggers": {"gold": {"name": "annotations"}},
@@ -80,7 +80,7 @@ def test_a_study_is_trained_from_three_files(tmp_path):
         },
         "study.yaml",
     )
-    benchmarks.prepare("demo", study.benchmark.settings, tmp_path / "examples.parquet", tmp_path / "spans.parquet")
+    benchmarks.prepare("village", study.benchmark.settings, tmp_path / "examples.parquet", tmp_path / "spans.parquet")
     parts = gpu.training_parts(study, tmp_path, tmp_path / "out")
     cells = list(gpu.measured(parts, time.monotonic() + 600))
     assert [cell.way for cell in cells] == ["original", "states, no", "top-K, no", "palu", "npo"]
