@@ -7,6 +7,9 @@ one phrase, small words and all, unless the prompt has most of it. Where the lan
 nor do participles before a small word, verbs at the ends of a phrase, and phrases of which every word is common
 everywhere; capitals inside a sentence and numbers always count.
 
+A document, a row without a prompt, has no question to subtract: where the language is English, names and numbers alone
+are marked there.
+
 Any language with white space works, with its stop words or with none. Where a script has no white space, every
 character that the prompt lacks counts, and characters in a row are one phrase.
 """
@@ -51,14 +54,16 @@ def spans(
     """The phrases of each reply that its prompt does not say. Raises UserError for a language without stop words."""
     silent = stop_words(settings.language, "novelty: language")
     for example in examples:
-        reply = words(example["reply"])
-        for start, end, label in _phrases(reply, words(example["prompt"]), silent, settings.language == "en"):
-            yield {
-                "example_id": example["example_id"],
-                "char_start": reply[start].start,
-                "char_end": reply[end - 1].end,
-                "label": label,
-            }
+        reply, is_english = words(example["reply"]), settings.language == "en"
+        is_document = not example["prompt"].strip()
+        for start, end, label in _phrases(reply, words(example["prompt"]), silent, is_english):
+            if not (is_document and is_english and label in {TITLE, TERM}):
+                yield {
+                    "example_id": example["example_id"],
+                    "char_start": reply[start].start,
+                    "char_end": reply[end - 1].end,
+                    "label": label,
+                }
 
 
 def _phrases(
