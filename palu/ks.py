@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import ks_2samp
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,6 +38,9 @@ class KsNeighbours:
 
 def ks_statistic(first: Sequence[float], second: Sequence[float]) -> float:
     """The largest distance between the two empirical distribution functions."""
+    # a second to load, which those who ask for no test need not wait
+    from scipy.stats import ks_2samp
+
     return float(ks_2samp(first, second, method="asymp").statistic)
 
 
@@ -72,6 +74,8 @@ def ks_p_value(multiple: int, first_count: int, second_count: int) -> float | No
     such samples are built and handed to it, so that there is one definition of the p-value. D = 0 needs tied samples
     and has p = 1.
     """
+    from scipy.stats import ks_2samp
+
     if multiple == 0:
         return 1.0
     samples = _samples_at(multiple, first_count, second_count)

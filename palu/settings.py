@@ -37,7 +37,7 @@ class Settings(BaseModel):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], place: str) -> Self:
-        """Build from plain values; `place` names where they stand, such as `config/demo.yaml: methods.palu`.
+        """Build from plain values; `place` names where they stand, such as `config/village.yaml: methods.palu`.
 
         Raises UserError in one line that names the key, the value and what is allowed.
         """

@@ -21,7 +21,7 @@ from palu.errors import UserError
 from palu.evaluation.settings import EvaluationSettings
 from palu.files import canonical_json, text_digest
 from palu.methods.base import MethodSettings
-from palu.models import ModelSettings, model_key
+from palu.models import ModelSettings, is_small, model_key
 from palu.reference.settings import ReferenceSettings
 from palu.settings import Count, PositiveCount, Settings, unknown
 from palu.tagging.parts import TaggerPart, check_models, choose_tagger, parse_taggers
@@ -34,16 +34,18 @@ LONGEST_NAME = 100
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$", max_length=LONGEST_NAME)]
 # Of one entry of `methods`: a slip in a grid is told before the machine counts to its end.
 MOST_RUNS = 10_000
-DEFAULT_STUDY = Path("config/demo.yaml")
+DEFAULT_STUDY = Path("config/config.yaml")
 
 
 class ReportSettings(Settings):
     """What the report shows besides numbers. selection: in words, which items chose the settings. evidence: the entry
-    of `methods` whose model the evidence is about; null leaves it to the number of targets met."""
+    of `methods` whose model the evidence is about; null leaves it to the number of targets met. questions: how many
+    questions the terminal shows with the answers before and after, or the example ids of these questions."""
 
     selection: str | None = None
     evidence: str | None = None
     generations: PositiveCount = 16
+    questions: Count | list[str] = 0
 
 
 class Sections(Settings):
@@ -193,6 +195,11 @@ class Study:
         return text_digest(canonical_json(self.evaluation.model_part))
 
     @cached_property
+    def has_small_model(self) -> bool:
+        """Whether a job that holds the model is as fast with one thread as with several."""
+        return is_small(self.model)
+
+    @cached_property
     def evaluation_tagger(self) -> TaggerPart | None:
         """Whose spans the evaluation reads and the report shows: the one that it names, else the scorecard's gold or
         the first of kind `annotations`, which no tagger drew, else the first of all."""
@@ -213,6 +220,7 @@ class Study:
             "generations": self.report.generations,
             "notes": list(self.benchmark.settings.notes),
             "evidence": self.report.evidence,
+            "questions": self.report.questions,
         }
 
 

@@ -268,9 +268,10 @@ def rows(path: Path, name: str, expected: Mapping[str, str] | None = None) -> li
 # The parts whose training rows are to be forgotten: those that are reported, and those on which a run is stopped.
 VALIDATION = "validation"
 FORGET_PARTS = ("forget", VALIDATION)
-# Rows that only an evaluation reads, and no training. verbmem: the start of a document, and how it goes on.
-# knowmem_*: questions about the documents. privleak_*: documents between which membership is told.
-PROMPTED_PARTS = ("verbmem", "knowmem_forget", "knowmem_retain")
+# Rows that only an evaluation reads, and no training. near, far: questions that must still be answered. verbmem: the
+# start of a document, and how it goes on. knowmem_*: questions about it. privleak_*: texts for membership attacks.
+NEIGHBOUR_PARTS = ("near", "far")
+PROMPTED_PARTS = ("verbmem", "knowmem_forget", "knowmem_retain", *NEIGHBOUR_PARTS)
 EVALUATION_PARTS = (*PROMPTED_PARTS, "privleak_forget", "privleak_holdout")
 
 

@@ -34,13 +34,14 @@ def refusal(tmp_path, *records) -> str:
 
 
 def test_every_part_becomes_rows_under_its_name(tmp_path):
+    parts = [part for part in custom.PARTS if part not in custom.NEIGHBOURS]
     paths = {
         part: write(tmp_path / f"{part}.jsonl", QUESTION | {"reply": part}, {"text": f"A text of {part}."})
-        for part in custom.PARTS
+        for part in parts
     }
     made = list(custom.examples(settings(**paths)))
     assert [(row["part"], row["prompt"], row["reply"]) for row in made] == [
-        pair for part in custom.PARTS for pair in ((part, QUESTION["prompt"], part), (part, "", f"A text of {part}."))
+        pair for part in parts for pair in ((part, QUESTION["prompt"], part), (part, "", f"A text of {part}."))
     ]
     assert len({row["example_id"] for row in made}) == len({row["item_id"] for row in made}) == 8
     assert len({row["source_revision"] for row in made}) == 1
@@ -133,6 +134,48 @@ KEYS = "group, id, paraphrase, paraphrased_prompt, paraphrases, prompt, reply, s
 )
 def test_a_bad_record_names_its_line_and_key(tmp_path, record, complaint):
     assert refusal(tmp_path, QUESTION, record).startswith(f"line 2: {complaint}")
+
+
+NEIGHBOUR = {"prompt": "Where was Bob born?", "reply": "Bob was born in Rome.", "spans": [{"text": "Rome"}]}
+
+
+def test_neighbours_become_rows_with_the_spans_that_their_answers_have_to_contain(tmp_path):
+    assert custom.NEIGHBOURS == tables.NEIGHBOUR_PARTS
+    paths = {"forget": write(tmp_path / "forget.jsonl", QUESTION | {"paraphrased_prompt": "Ada's birthplace?"})}
+    for part in custom.NEIGHBOURS:
+        paths[part] = write(tmp_path / f"{part}.jsonl", NEIGHBOUR | {"prompt": f"Where is {part}?", "id": 4})
+    own = [row for row in custom.examples(settings(**paths)) if row["part"] != "forget"]
+    assert [(row["example_id"], row["item_id"]) for row in own] == [
+        ("near/00000/original/0", "near:4"),
+        ("far/00000/original/0", "far:4"),
+    ]
+    assert [[(span["char_start"], span["char_end"]) for span in row["gold"]] for row in own] == [[(16, 20)]] * 2
+    assert not any(tables.is_training_row(row) for row in own)
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        (NEIGHBOUR | {"spans": []}, "line 1: spans: none; allowed: one at least, of what the answer has to contain"),
+        ({"prompt": "Who?", "reply": "Bob."}, "line 1: spans: none; allowed: one at least"),
+        (NEIGHBOUR | {"wrong": ["x"]}, "line 1: unknown key 'wrong'; allowed: group, id, prompt, reply, spans"),
+        ({"text": "Bob.", "spans": [[0, 3]]}, "line 1: unknown key 'text'; allowed: group, id"),
+        (NEIGHBOUR | {"prompt": "where was  ADA born?"}, "line 1: prompt: 'where was  ADA born?' is asked in "),
+        (NEIGHBOUR | {"prompt": "Ada's birthplace?"}, 'line 1: prompt: "Ada\'s birthplace?" is asked in '),
+    ],
+)
+def test_a_neighbour_is_a_question_of_its_own_with_spans(tmp_path, record, complaint):
+    forget = write(tmp_path / "forget.jsonl", QUESTION | {"paraphrased_prompt": "Ada's birthplace?"})
+    with pytest.raises(UserError) as refused:
+        list(custom.examples(settings(forget=forget, near=write(tmp_path / "near.jsonl", record))))
+    assert complaint in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_neighbour_is_asked_in_one_file_only(tmp_path):
+    near, far = (write(tmp_path / f"{part}.jsonl", NEIGHBOUR) for part in custom.NEIGHBOURS)
+    with pytest.raises(UserError, match=r"far.jsonl: line 1: prompt: .* is asked in .*near.jsonl: line 1 too"):
+        list(custom.examples(settings(forget=write(tmp_path / "forget.jsonl", QUESTION), near=near, far=far)))
 
 
 def test_the_same_id_twice_in_a_file_names_both_lines(tmp_path):

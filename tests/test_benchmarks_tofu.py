@@ -196,6 +196,16 @@ def test_held_out_rows_are_a_part_of_their_own(folder):
     assert originals(rows, "holdout")[0]["item_id"] == "holdout01/0"
 
 
+def test_a_slice_of_the_facts_keeps_their_numbers(folder):
+    rows = originals(rows_of(folder, facts=[1, 3]), "world_facts")
+    assert [int(row["example_id"].split("/")[1]) for row in rows] == [1, 2]
+
+
+def test_a_slice_beyond_the_facts_is_an_error(folder):
+    with pytest.raises(UserError, match=r"facts \[2, 9\].*has only"):
+        rows_of(folder, facts=[2, 9])
+
+
 def test_facts_have_wrong_answers_but_no_paraphrase(folder):
     kinds = Counter(row["reply_kind"] for row in rows_of(folder) if row["part"] == "world_facts")
     assert kinds == {"original": 4, "perturbed": 12}

@@ -48,19 +48,19 @@ def test_a_broken_assignment_is_refused(pair):
 
 def test_a_users_mistake_is_one_line_and_exit_status_1(tmp_path, capsys):
     out = ("--out", tmp_path / "e.parquet", "--gold-out", tmp_path / "g.parquet")
-    status, error = run(capsys, "benchmark", "--name", "demmo", *out)
+    status, error = run(capsys, "benchmark", "--name", "vilage", *out)
     assert status == 1
-    allowed = "allowed: custom, demo, muse, tofu"
-    assert error == f"palu: error: --name: unknown benchmark 'demmo' (did you mean 'demo'?); {allowed}\n"
-    status, error = run(capsys, "benchmark", "--name", "demo", "--set", "people=0", *out)
+    allowed = "allowed: custom, muse, tofu, village"
+    assert error == f"palu: error: --name: unknown benchmark 'vilage' (did you mean 'village'?); {allowed}\n"
+    status, error = run(capsys, "benchmark", "--name", "village", "--set", "people=0", *out)
     assert status == 1
-    assert error.startswith("palu: error: benchmark demo: people: 0 should be greater than or equal to")
+    assert error.startswith("palu: error: benchmark village: people: 0 should be greater than or equal to")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_benchmark_and_tag_run_as_the_readme_says(tmp_path, capsys):
     examples, gold, spans = (tmp_path / f"{name}.parquet" for name in ("rows", "gold", "spans"))
-    run(capsys, "benchmark", "--name", "demo", "--set", "people=12", "--out", examples, "--gold-out", gold)
+    run(capsys, "benchmark", "--name", "village", "--set", "people=12", "--out", examples, "--gold-out", gold)
     status, error = run(capsys, "tag", "--tagger", "spacy", "--examples", examples, "--out", spans)
     assert (status, error) == (0, "")
     tagged = {row["example_id"] for row in tables.rows(spans, "spans")}
@@ -75,7 +75,7 @@ def test_benchmark_and_tag_run_as_the_readme_says(tmp_path, capsys):
 
 def test_a_missing_model_is_one_line_at_every_stage_that_loads_one(tmp_path, capsys):
     examples = tmp_path / "rows.parquet"
-    run(capsys, "benchmark", "--name", "demo", "--set", "people=8", "--set", "forget_people=1", "--out", examples,
+    run(capsys, "benchmark", "--name", "village", "--set", "people=8", "--set", "forget_people=1", "--out", examples,
         "--gold-out", tmp_path / "gold.parquet")  # fmt: skip
     common = ("--model", tmp_path / "absent", "--examples", examples)
     for stage in (
@@ -143,7 +143,7 @@ def test_what_is_kept_of_the_reference_is_an_option(tmp_path, capsys, monkeypatc
 
 def test_refusals_are_drawn_by_a_command(tmp_path, capsys):
     examples, out = tmp_path / "rows.parquet", tmp_path / "alternates.parquet"
-    run(capsys, "benchmark", "--name", "demo", "--set", "people=8", "--set", "forget_people=1", "--out", examples,
+    run(capsys, "benchmark", "--name", "village", "--set", "people=8", "--set", "forget_people=1", "--out", examples,
         "--gold-out", tmp_path / "gold.parquet")  # fmt: skip
     (tmp_path / "refusals.txt").write_text("No.\nWho knows?\n", encoding="utf-8")
     common = ("--examples", examples, "--refusals", tmp_path / "refusals.txt", "--out", out)
@@ -171,7 +171,7 @@ def test_tags_are_combined_and_scored_as_the_documentation_says(tmp_path, capsys
     examples, gold, rules, noisy, both = (
         tmp_path / f"{name}.parquet" for name in ("e", "g", "rules", "noisy", "both")
     )
-    run(capsys, "benchmark", "--name", "demo", "--set", "people=8", "--set", "forget_people=1", "--out", examples,
+    run(capsys, "benchmark", "--name", "village", "--set", "people=8", "--set", "forget_people=1", "--out", examples,
         "--gold-out", gold)  # fmt: skip
     tag = ("tag", "--examples", examples)
     assert run(capsys, *tag, "--tagger", "spacy", "--out", rules) == (0, "")
@@ -195,7 +195,7 @@ def test_tags_are_combined_and_scored_as_the_documentation_says(tmp_path, capsys
 def test_what_a_tagger_lacks_is_one_line(tmp_path, capsys):
     examples, gold = tmp_path / "e.parquet", tmp_path / "g.parquet"
     few = ("--set", "people=8", "--set", "forget_people=1")
-    run(capsys, "benchmark", "--name", "demo", *few, "--out", examples, "--gold-out", gold)
+    run(capsys, "benchmark", "--name", "village", *few, "--out", examples, "--gold-out", gold)
     tag = ("tag", "--examples", examples, "--out", tmp_path / "t.parquet", "--tagger")
     for name, what in (
         ("surprisal", "reads the model"),

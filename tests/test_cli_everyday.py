@@ -64,7 +64,7 @@ def test_a_lease_that_cannot_be_had_is_one_line():
     ("words", "gpus"),
     [
         (("infer", "--model", "m", "--examples", "e", "--out", "o"), 1),
-        (("benchmark", "--name", "demo", "--out", "o", "--gold-out", "g"), 0),
+        (("benchmark", "--name", "village", "--out", "o", "--gold-out", "g"), 0),
         (("tag", "--tagger", "spacy", "--examples", "e", "--out", "o"), 0),
         (("tag", "--tagger", "entropy", "--examples", "e", "--out", "o"), 1),
         (("tag", "--tagger", "classifier", "--examples", "e", "--out", "o", "--set", "checkpoint=c"), 1),

@@ -6,6 +6,7 @@ Sizes are counted, not timed: bytes that Python and Arrow have allocated at most
 import cProfile
 import pstats
 import tracemalloc
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -18,10 +19,11 @@ from palu.evaluation.infer import infer
 from palu.evaluation.score import score
 from palu.evaluation.settings import EvaluationSettings
 from palu.models import Architecture, ModelSettings, build_from_scratch, save_model
-from palu.study import DEFAULT_STUDY, Study
+from palu.study import Study
 from palu.tagging import load, tag
 from tests.evaluation.cases import row
 
+ROOT = Path(__file__).resolve().parents[1]
 # Long, with few words that a tagger takes for sensitive
 REPLY = "Ann is from Oslo." + " And so it is with all of them." * 15
 FEW, MANY = 64, 192
@@ -129,7 +131,7 @@ def test_a_model_sees_a_window_of_rows_and_finds_what_it_finds_of_all(tmp_path, 
 
 
 def test_reading_a_study_takes_calls_in_proportion_to_its_runs():
-    values = yaml.safe_load(DEFAULT_STUDY.read_text(encoding="utf-8"))
+    values = yaml.safe_load((ROOT / "config" / "village.yaml").read_text(encoding="utf-8"))
 
     def calls(rates):
         raw = values | {"methods": {"gd": {"learning_rate": [1e-4 * (i + 1) for i in range(rates)]}}}

@@ -10,7 +10,7 @@ from palu.study import Study
 
 BASE = {
     "study": "s",
-    "benchmark": {"name": "demo"},
+    "benchmark": {"name": "village"},
     "taggers": {"gold": {"name": "annotations"}, "rules": {"name": "spacy"}},
     "methods": {"palu": {"tagger": "gold", "top_k": 50}, "npo": None},
 }
@@ -136,7 +136,7 @@ def test_the_only_tagger_is_the_default():
         ({"methods": {"npo": {"packed": False}}}, ["methods.npo", "unknown key 'packed'"]),
         ({"trajectory_epochs": [10]}, ["trajectory_epochs", "10", "allowed: 1 to 9"]),
         ({"evaluation": {"tagger": "x"}}, ["evaluation.tagger", "'x'", "gold, rules"]),
-        ({"benchmark": "demo"}, ["benchmark", "'demo'"]),
+        ({"benchmark": "village"}, ["benchmark", "'village'"]),
     ],
 )
 def test_a_bad_study_is_one_line(changes, parts):
@@ -166,7 +166,7 @@ STOP = {"stop": {"probability": 0.1}}
         ({"methods": {"npo": {"stop": 0.1}}}, ["s.yaml: methods.npo.stop: 0.1"]),
         ({"finetune": STOP}, ["s.yaml: finetune.stop", "is for unlearning; allowed here: null"]),
         (
-            {"benchmark": {"name": "demo", "validation_people": 40}},
+            {"benchmark": {"name": "village", "validation_people": 40}},
             [
                 "s.yaml: benchmark.validation_people: 40",
                 "allowed: forget_from + forget_people + validation_people <= 40",
@@ -181,7 +181,7 @@ def test_a_stop_that_nothing_could_reach_is_one_line(changes, parts):
 
 
 def test_a_stop_is_a_setting_of_a_run_and_may_be_a_grid():
-    watched = {"benchmark": {"name": "demo", "validation_people": 4}}
+    watched = {"benchmark": {"name": "village", "validation_people": 4}}
     study = parse(training=STOP, methods={"npo": {"stop": [None, {"probability": "5e-2"}]}, "gd": None}, **watched)
     assert [run.training.stop and run.training.stop.probability for run in study.runs] == [None, 0.05, 0.1]
     assert len({run.key for run in study.runs}) == 3

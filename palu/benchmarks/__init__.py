@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 BENCHMARKS = {
     "custom": "palu.benchmarks.custom",
-    "demo": "palu.benchmarks.demo",
     "muse": "palu.benchmarks.muse",
     "tofu": "palu.benchmarks.tofu",
+    "village": "palu.benchmarks.village",
 }
 # What is held in memory until it is written: rows, or fewer where their texts are long
 BATCH_ROWS = 4096

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class RowChecks:
     """Checks the rows of one benchmark as they come; `finish` tells what only the end shows.
 
-    place: what to name in errors, such as `benchmark demo`. Per row an id is kept, per training row 16 bytes of its
+    place: what to name in errors, such as `benchmark village`. Per row an id is kept, per training row 16 bytes of its
     text's digest too.
     """
 

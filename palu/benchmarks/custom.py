@@ -14,39 +14,41 @@ Keys besides `prompt` and `reply`, or `text`, none of which must be there:
     wrong               wrong replies, for the truth ratio
 
 The last three are of rows with a prompt. Spans go to the table of gold spans, which the tagger `annotations` reads.
+
+A neighbour (the files `near` and `far`) is a question that must still be answered: a row of prompt, reply and spans,
+these being what the answer has to contain, and of id and group where one likes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from palu import jsonl
-from palu.benchmarks.base import GOLD, BenchmarkSettings, Example, Span, item_rows
+from palu.benchmarks.base import GOLD, BenchmarkSettings, Example, item_rows
+from palu.benchmarks.records import Record, checked_text, spans_of, text_of, texts_of
 from palu.errors import UserError
 from palu.files import file_digest
 from palu.jsonl import shown
 from palu.settings import unknown
 
-PARTS = ("forget", "validation", "retain", "holdout")
+PARTS = ("forget", "validation", "retain", "holdout", "near", "far")
 KEYS = (
     *("prompt", "reply", "text", "id", "group", "spans"),
     *("paraphrase", "paraphrases", "paraphrased_prompt", "wrong"),
 )
 # What belongs to a question, not to a document.
 QUESTION_KEYS = ("paraphrase", "paraphrases", "paraphrased_prompt", "wrong")
-SPAN_KEYS = ("start", "end", "label", "text")
-UNLABELLED = "annotation"
-NO_RETAIN = (
-    "no retain rows were given: nothing holds what the model knows besides the forget rows' own common words, and "
-    "nothing measures what the forgetting cost"
-)
+# `palu.tables.NEIGHBOUR_PARTS`, whose module loads Arrow: half a second that reading a study does not pay
+NEIGHBOURS = ("near", "far")
+NEIGHBOUR_KEYS = ("prompt", "reply", "id", "group", "spans")
+NO_RETAIN = "no retain rows were given: nothing holds what the model knows besides the forget rows' own common words"
+NO_COST = ", and nothing measures what the forgetting cost"
 
-Record = Mapping[str, Any]
 FilePath = Annotated[str, Field(min_length=1)]
 
 
@@ -54,7 +56,8 @@ class Settings(BenchmarkSettings):
     """forget: what is to be forgotten. retain: what must be kept, beside which methods train; null says that there is
     nothing, and then no method may weigh a retain term and no retain model is trained. validation: further rows to
     forget that are not reported: `training.stop` watches them. holdout: rows that no model has seen: membership
-    attacks need them.
+    attacks need them. near, far: questions next to what is forgotten and far from it that no model is trained on and
+    every model should answer as before.
 
     All are files named .jsonl; a relative path starts at the folder in which the program runs.
     """
@@ -63,6 +66,8 @@ class Settings(BenchmarkSettings):
     retain: FilePath | None
     validation: FilePath | None = None
     holdout: FilePath | None = None
+    near: FilePath | None = None
+    far: FilePath | None = None
 
     @field_validator(*PARTS)
     @classmethod
@@ -104,7 +109,7 @@ class Settings(BenchmarkSettings):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return () if self.retain else (NO_RETAIN,)
+        return () if self.retain else (NO_RETAIN + ("" if self.near or self.far else NO_COST),)
 
 
 def examples(settings: Settings) -> Iterator[Example]:
@@ -138,6 +143,7 @@ def _rows(settings: Settings, complain: Callable[[UserError], None]) -> Iterator
         except UserError as error:
             complain(error)
     revision = file_digest(*sound.values())
+    asked: dict[str, str] | None = {} if any(part in sound for part in NEIGHBOURS) else None
     for part, path in sound.items():
         lines_by_id: dict[str, int] = {}
         rows = 0
@@ -146,6 +152,8 @@ def _rows(settings: Settings, complain: Callable[[UserError], None]) -> Iterator
                 record = jsonl.json_object(line, f"{path}: line {number}")
                 made = _item(record, part, rows, revision, f"{path}: line {number}")
                 _note_id(record, number, lines_by_id, f"{path}: line {number}")
+                if asked is not None:
+                    _note_questions(made, asked, f"{path}: line {number}")
             except UserError as error:
                 complain(error)
                 continue
@@ -164,29 +172,45 @@ def _note_id(record: Record, number: int, lines_by_id: dict[str, int], place: st
             )
 
 
+def _note_questions(made: list[Example], asked: dict[str, str], place: str) -> None:
+    """Keep where each question is asked. asked: question, case and spaces aside -> its first place. Raises UserError
+    for a neighbour's question that was asked before: trained on, or counted twice."""
+    for row in made:
+        question = " ".join(row["prompt"].casefold().split())
+        if row["part"] in NEIGHBOURS and question in asked:
+            allowed = "a question that no other row asks"
+            raise UserError(
+                f"{place}: prompt: {shown(row['prompt'])} is asked in {asked[question]} too; allowed: {allowed}"
+            )
+        asked.setdefault(question, place)
+
+
 def _item(record: Record, part: str, row: int, revision: str, place: str) -> list[Example]:
     """The rows of one record. Raises UserError naming `place` and the key."""
+    is_neighbour = part in NEIGHBOURS
     for key in record:
-        if key not in KEYS:
-            raise unknown("key", key, place, KEYS)
+        if key not in (allowed := NEIGHBOUR_KEYS if is_neighbour else KEYS):
+            raise unknown("key", key, place, allowed)
     is_document = _is_document(record, place)
-    prompt = "" if is_document else _text(record, "prompt", place)
-    reply = _text(record, "text" if is_document else "reply", place)
+    prompt = "" if is_document else text_of(record, "prompt", place)
+    reply = text_of(record, "text" if is_document else "reply", place)
     # two marks, so that the id "1" is not the name of row 1
     item_id = f"{part}:{_id(record['id'], place)}" if "id" in record else f"{part}/{row}"
     made = item_rows(
         part,
         row,
         item_id=item_id,
-        group=_text(record, "group", place) if "group" in record else item_id,
+        group=text_of(record, "group", place) if "group" in record else item_id,
         source_revision=revision,
         prompt=prompt,
         reply=reply,
         paraphrases=_paraphrases(record, place),
-        wrong_replies=_texts(record, "wrong", place) if "wrong" in record else (),
-        paraphrased_prompt=(_text(record, "paraphrased_prompt", place) if "paraphrased_prompt" in record else None),
+        wrong_replies=texts_of(record, "wrong", place) if "wrong" in record else (),
+        paraphrased_prompt=(text_of(record, "paraphrased_prompt", place) if "paraphrased_prompt" in record else None),
     )
-    spans = _spans(record, reply, place)
+    spans = spans_of(record, reply, place)
+    if is_neighbour and not spans:
+        raise UserError(f"{place}: spans: none; allowed: one at least, of what the answer has to contain")
     for example in made:
         if example["reply_kind"] == "original":
             example[GOLD] = spans
@@ -208,93 +232,12 @@ def _is_document(record: Record, place: str) -> bool:
 def _id(value: Any, place: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return _checked_text(value, f"{place}: id", "text or a whole number")
+    return checked_text(value, f"{place}: id", "text or a whole number")
 
 
 def _paraphrases(record: Record, place: str) -> list[str]:
     if "paraphrase" in record and "paraphrases" in record:
         raise UserError(f"{place}: has both 'paraphrase' and 'paraphrases'; allowed: one of them")
     if "paraphrase" in record:
-        return [_text(record, "paraphrase", place)]
-    return _texts(record, "paraphrases", place) if "paraphrases" in record else []
-
-
-def _texts(record: Record, key: str, place: str) -> list[str]:
-    values = record[key]
-    if not isinstance(values, list):
-        raise UserError(f"{place}: {key}: {shown(values)} is not a list; allowed: a list of texts")
-    return [_checked_text(value, f"{place}: {key}[{index}]") for index, value in enumerate(values)]
-
-
-def _text(record: Record, key: str, place: str) -> str:
-    return _checked_text(record[key], f"{place}: {key}")
-
-
-def _checked_text(value: Any, place: str, allowed: str = "text") -> str:
-    if not isinstance(value, str):
-        raise UserError(f"{place}: {shown(value)} is no text; allowed: {allowed}")
-    if not value.strip():
-        raise UserError(f"{place}: {shown(value)} is empty; allowed: text with a character besides white space")
-    if "\0" in value:
-        raise UserError(f"{place}: character {value.index(chr(0))} is NUL; allowed: text without it")
-    lone = re.search("[\ud800-\udfff]", value)
-    if lone:
-        code = f"\\u{ord(lone.group()):04x}"
-        raise UserError(
-            f"{place}: character {lone.start()} is half of a surrogate pair ({code}); allowed: whole characters"
-        )
-    return value
-
-
-def _spans(record: Record, reply: str, place: str) -> list[Span]:
-    """The gold spans of a record's reply or text, in the order of its list."""
-    if "spans" not in record:
-        return []
-    if not isinstance(record["spans"], list):
-        raise UserError(f"{place}: spans: {shown(record['spans'])} is not a list; allowed: a list of spans")
-    return [
-        span for index, item in enumerate(record["spans"]) for span in _span(item, reply, f"{place}: spans[{index}]")
-    ]
-
-
-def _span(item: Any, reply: str, place: str) -> Iterator[Span]:
-    """The spans that one entry stands for: one, or one for each place where its text occurs."""
-    if isinstance(item, list) and len(item) == 2:
-        item = {"start": item[0], "end": item[1]}
-    if not isinstance(item, dict):
-        allowed = '[start, end], {"start": , "end": } or {"text": }'
-        raise UserError(f"{place}: {shown(item)} is no span; allowed: {allowed}, each of the last two with a label")
-    for key in item:
-        if key not in SPAN_KEYS:
-            raise unknown("key", key, place, SPAN_KEYS)
-    label = _text(item, "label", place) if "label" in item else UNLABELLED
-    text = _text(item, "text", place) if "text" in item else None
-    if text is not None and "start" not in item and "end" not in item:
-        found = [match.span() for match in re.finditer(re.escape(text), reply)]
-        if not found:
-            raise UserError(
-                f"{place}: text: {shown(text)} does not occur in the reply; allowed: a part of it, to the letter"
-            )
-    else:
-        found = [_bounds(item, reply, place)]
-        start, end = found[0]
-        if text is not None and text != reply[start:end]:
-            raise UserError(
-                f"{place}: text: {shown(text)}, but the reply has {shown(reply[start:end])} at {start}..{end}; "
-                "allowed: the same, or one of the two left out"
-            )
-    yield from ({"char_start": start, "char_end": end, "label": label} for start, end in found)
-
-
-def _bounds(item: Record, reply: str, place: str) -> tuple[int, int]:
-    for key in ("start", "end"):
-        if key not in item:
-            raise UserError(f"{place}: the key {key!r} is missing; allowed: start and end, or text")
-        if not isinstance(item[key], int) or isinstance(item[key], bool):
-            raise UserError(f"{place}: {key}: {shown(item[key])} is not a whole number; allowed: 0 to {len(reply)}")
-    start, end = item["start"], item["end"]
-    if not 0 <= start < end <= len(reply):
-        raise UserError(
-            f"{place}: {start}..{end} is outside the reply; allowed: 0 <= start < end <= {len(reply)}, its characters"
-        )
-    return start, end
+        return [text_of(record, "paraphrase", place)]
+    return texts_of(record, "paraphrases", place) if "paraphrases" in record else []

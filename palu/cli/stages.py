@@ -40,6 +40,7 @@ def finetune(options: argparse.Namespace) -> None:
         tokenizer_parts=examples.parts_of("original"),
         seed=options.seed,
         out=options.out,
+        base=options.base,
         machine=Machine(**machine_values(options)),
     )
 
@@ -210,6 +211,7 @@ def score(options: argparse.Namespace) -> None:
             fluency=options.fluency,
             reference=options.reference_logprobs,
             answers=options.answers,
+            gold=options.gold,
         ),
         out_folder=folder,
         settings=EvaluationSettings.parse(merged(options), "evaluation"),
@@ -273,6 +275,7 @@ def evaluate(options: argparse.Namespace) -> None:
         spans_path=options.spans or (gold if has_gold else None),
         reference_folder=options.reference_model,
         original_folder=options.original,
+        gold_path=gold,
     )
     print(visible(summary_text(scored)))
 

@@ -11,6 +11,7 @@ from palu.doctor.machine import machine_findings, storage_findings
 from palu.doctor.software import hub_findings, software_findings, spacy_pipelines
 from palu.errors import UserError
 from palu.hub import access
+from palu.models.gguf import find_gguf, is_gguf
 from palu.study import DEFAULT_STUDY, Study
 
 
@@ -39,12 +40,13 @@ def study_findings(path: Path, machine: list[Finding]) -> list[Finding]:
         return [Finding("study", "file", str(path), str(path), str(error), is_needed=True)]
     cores, has_gpu = first(machine, "cores").value["usable"], bool(first(machine, "usable").value)
     can_ask = first(machine, "access").value["answers"]
-    jobs = f"{len(study.runs)} runs, at most {max(1, int(cores))} jobs of one thread at once"
+    threads = 1 if study.has_small_model else max(1, int(cores))
+    jobs = f"{len(study.runs)} runs, {max(1, int(cores)) // threads} at once, each with {threads} threads"
     model = study.model
     source = model.checkpoint or model.base_checkpoint or "trained here from nothing"
     return [
         Finding("study", "file", str(path), f"{study.name} ({path})"),
-        Finding("study", "jobs", {"runs": len(study.runs), "threads": 1}, jobs),
+        Finding("study", "jobs", {"runs": len(study.runs), "threads": threads}, jobs),
         Finding("study", "device", "cuda" if has_gpu else "cpu", _device(study, has_gpu), _slow(study, has_gpu)),
         Finding("study", "model", {"source": source, "dtype": model.dtype}, f"{model.name}: {source}, {model.dtype}"),
         *(_origin(*wanted, can_ask) for wanted in _origins(study)),
@@ -84,6 +86,8 @@ def _origins(study: Study) -> Iterator[tuple[str, str, str | None, bool, bool]]:
 
 
 def _origin(name: str, source: str, revision: str | None, is_dataset: bool, is_needed: bool, can_ask: bool) -> Finding:
+    if is_gguf(source):
+        return _gguf(name, source)
     is_folder = Path(source).expanduser().is_dir()
     is_here = is_folder or access.is_cached(source, revision, is_dataset)
     where = "a local folder" if is_folder else "in the hub's cache" if is_here else "not here yet"
@@ -91,6 +95,14 @@ def _origin(name: str, source: str, revision: str | None, is_dataset: bool, is_n
     if advice and not is_needed:
         advice += "; without it the metric is null, with this reason"
     return Finding("study", name, {"source": source, "is_here": is_here}, f"{source}, {where}", advice, is_needed)
+
+
+def _gguf(name: str, source: str) -> Finding:
+    try:
+        found = find_gguf(source)
+    except UserError as error:
+        return Finding("study", name, {"source": source, "is_here": False}, source, str(error), is_needed=True)
+    return Finding("study", name, {"source": source, "is_here": True}, f"{source}, the file {found.path.name}")
 
 
 def _libraries(study: Study) -> Iterator[Finding]:

@@ -35,12 +35,13 @@ def evaluate(
     original_folder: Path | None = None,
     device: str | None = None,
     original_scores_path: Path | None = None,
+    gold_path: Path | None = None,
 ) -> Scored:
     """Write all tables of an evaluation, its summary.json, reasons.json and open_unlearning.json; return the scores.
 
     reference_folder: the other model of the reference attack. original_folder: the model before unlearning, which
-    judges the answers. Both read prompts in the same template. The other arguments are those of `infer` and `score`,
-    and so are the errors.
+    judges the answers. Both read prompts in the same template. gold_path: the benchmark's own spans. The other
+    arguments are those of `infer` and `score`, and so are the errors.
     """
     # seconds to load, and not needed before the model is done
     Thread(target=stemmer, daemon=True).start()
@@ -65,5 +66,6 @@ def evaluate(
         fluency=fluency,
         reference=None if reference_folder is None else out_folder / REFERENCE_NAME,
         answers=answers,
+        gold=gold_path,
     )
     return score(paths, out_folder, settings, run, retain_scores_path, original_scores_path)

@@ -80,7 +80,8 @@ class Evidence:
     """All that the metrics of one model are computed from.
 
     items: part -> its evaluated items. readings, generations: by example_id.
-    spans: sensitive characters of a reply, by example_id; None where no tagger's spans were given.
+    spans: sensitive characters of a reply, by example_id; None where no tagger's spans were given. gold: the
+    benchmark's own, of every part; None where they were not given.
     continuation_tokens: how many tokens of a document's true continuation the answer is compared with.
     gradient_norms, fluencies: by example_id, from passes of their own. reference_losses: by example_id, of the other
     model. answer_losses: by example_id, what the original makes of the generation. Each is Missing where it was not
@@ -98,6 +99,7 @@ class Evidence:
     reference_losses: RowValues = NOT_GIVEN["reference model"]
     fluencies: RowValues = NOT_GIVEN["classifier"]
     answer_losses: RowValues = NOT_GIVEN["original"]
+    gold: Mapping[str, Sequence[Span]] | None = None
 
     def beside(
         self, retain: ItemScores | None, retain_auc: float | None, original: ItemScores | None = None
@@ -150,8 +152,8 @@ class Evidence:
 class EvidencePaths:
     """The files that evidence is gathered from; those that may be absent are None.
 
-    reference: another model's log-probabilities, from which its losses are read. answers: what the original makes of
-    the generations.
+    spans: of whichever tagger; gold: the benchmark's own. reference: another model's log-probabilities, from which its
+    losses are read. answers: what the original makes of the generations.
     """
 
     examples: Path
@@ -162,15 +164,16 @@ class EvidencePaths:
     fluency: Path | None = None
     reference: Path | None = None
     answers: Path | None = None
+    gold: Path | None = None
 
 
 def gather(paths: EvidencePaths, settings: EvaluationSettings) -> Evidence:
-    """The tables, joined; their rows are read as the metrics come to them. settings: first_n and verbmem_new_tokens
-    are read.
+    """The tables, joined; their rows are read as the metrics come to them. settings: first_n, max_items and
+    verbmem_new_tokens are read.
 
     Raises UserError where tables are damaged, or of other examples or models.
     """
-    items = Items(StoredRows(paths.examples, "examples"))
+    items = Items(StoredRows(paths.examples, "examples"), settings.max_items)
     of_examples = {"examples": tables.content_digest(paths.examples)}
     readings = StoredByKey(StoredRows(paths.logprobs, "logprobs", of_examples, _readings))
     same = of_examples | {"model": tables.provenance(paths.logprobs).get("model", "")}
@@ -189,6 +192,7 @@ def gather(paths: EvidencePaths, settings: EvaluationSettings) -> Evidence:
         answer_losses=_row_values(
             paths.answers, same | {"generations": tables.content_digest(paths.generations)}, "original"
         ),
+        gold=None if paths.gold is None else read_spans(paths.gold, of_examples),
     )
 
 

@@ -9,8 +9,6 @@ models were not asked the same items.
 from collections.abc import Iterable, Mapping
 from types import ModuleType
 
-from scipy.stats import ks_2samp
-
 from palu import ks
 from palu.evaluation import truth_ratio
 from palu.evaluation.base import ItemScores, Missing, Scope, Value, mean, other_items
@@ -41,6 +39,8 @@ def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:
 
 def kolmogorov_smirnov(model: Iterable[float], retain: Iterable[float]) -> tuple[float, float]:
     """p-value and D of the two-sample test."""
+    from scipy.stats import ks_2samp
+
     result = ks_2samp([*model], [*retain])
     return float(result.pvalue), float(result.statistic)
 

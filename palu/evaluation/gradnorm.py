@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
 
 from palu.errors import UserError, first_line, is_out_of_memory, shown
+from palu.heads import LogitTransform
 from palu.models import output_head
 from palu.tokens import TokenRow, grouped
 
@@ -53,13 +54,16 @@ def gradient_norms(
     waiting = [i for i in longest_first if _target_count(groups[i]) > 0]
     norms = [float("nan")] * len(groups)
     advance(sum(len(group) for group in groups if _target_count(group) < 1))
+    # a cast weight that autocast has kept belongs to the graph of another row
+    uncached = torch.autocast(kind, torch.bfloat16, torch.is_autocast_enabled(kind), cache_enabled=False)
     while waiting:
         chosen = _together(groups, waiting, limit)
         waiting = waiting[len(chosen) :]
-        found = _vectorised_where_it_can(model, [groups[i][0] for i in chosen]) if len(chosen) > 1 else None
-        if found is None:
-            limit = 1 if len(chosen) > 1 else limit
-            found = [one_by_one(model, groups[i]) for i in chosen]
+        with uncached:
+            found = _vectorised_where_it_can(model, [groups[i][0] for i in chosen]) if len(chosen) > 1 else None
+            if found is None:
+                limit = 1 if len(chosen) > 1 else limit
+                found = [one_by_one(model, groups[i]) for i in chosen]
         for i, norm in zip(chosen, found, strict=True):
             norms[i] = norm
         advance(sum(len(groups[i]) for i in chosen))
@@ -125,9 +129,15 @@ def one_by_one(model: PreTrainedModel, pieces: Sequence[TokenRow]) -> float:
 def _loss(model: PreTrainedModel, piece: TokenRow, share: float, left_out: int) -> Tensor:
     """`share` times the negative log-likelihood of a piece's targets but the last `left_out` of them."""
     ids, targets, positions, _ = _padded([piece], model.device, left_out)
-    weight, bias, transform = output_head(model)
+    head = output_head(model)
     states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, positions[0]]
-    return cross_entropy(transform(linear(states, weight, bias).float()), targets[0], reduction="sum") * share
+    return cross_entropy(_logits(states, *head), targets[0], reduction="sum") * share
+
+
+def _logits(states: Tensor, weight: Tensor, bias: Tensor | None, transform: LogitTransform) -> Tensor:
+    """(P, D) -> (P, V) float32; the product is in the weight's dtype, under autocast too."""
+    with torch.autocast(states.device.type, enabled=False):
+        return transform(linear(states.to(weight.dtype), weight, bias).float())
 
 
 def vectorised(model: PreTrainedModel, rows: Sequence[TokenRow]) -> list[float]:
@@ -143,8 +153,8 @@ def vectorised(model: PreTrainedModel, rows: Sequence[TokenRow]) -> list[float]:
         own = {inner: values[name] for name, inner in body.items()}
         output = functional_call(model.base_model, own, (), {"input_ids": ids[None], "use_cache": False})
         states = output.last_hidden_state[0][positions]
-        product = linear(states, values[weight_name], None if bias_name is None else values[bias_name]).float()
-        return (cross_entropy(transform(product), targets, reduction="none") * shares).sum()
+        logits = _logits(states, values[weight_name], None if bias_name is None else values[bias_name], transform)
+        return (cross_entropy(logits, targets, reduction="none") * shares).sum()
 
     # the other forms of attention have no batched form: they would run row by row
     with sdpa_kernel(SDPBackend.MATH):

@@ -30,10 +30,12 @@ from palu.models import (
     ModelSettings,
     TemplateSettings,
     chosen_device,
+    computing_in,
     fingerprint,
     load_model,
     load_tokenizer,
     tokenizer_fingerprint,
+    weights_dtype,
 )
 from palu.progress import in_proportion, progress_bar
 from palu.stored import StoredRows, write_stream
@@ -95,7 +97,7 @@ def infer_reference(
 
 
 def _chosen_items(examples_path: Path, settings: EvaluationSettings) -> dict[str, Sequence[Item]]:
-    items = Items(StoredRows(examples_path, "examples"))
+    items = Items(StoredRows(examples_path, "examples"), settings.max_items)
     by_part: dict[str, Sequence[Item]] = {part: items.of(part) for part in settings.parts}
     if not any(by_part.values()):
         raise UserError(f"{examples_path}: no row of the parts {', '.join(settings.parts)}: nothing to evaluate")
@@ -127,9 +129,14 @@ class Subject:
 
     @cached_property
     def model(self) -> PreTrainedModel:
-        model = load_model(self.folder, self.model_settings.dtype)
+        model = load_model(self.folder, self.dtype)
         model.to(chosen_device(self.device))  # type: ignore[arg-type]
         return model
+
+    @property
+    def dtype(self) -> str:
+        """That of the weights."""
+        return weights_dtype(self.model_settings.dtype, self.settings.mixed_precision)
 
     @cached_property
     def provenance(self) -> dict[str, str]:
@@ -142,7 +149,7 @@ class Subject:
             "examples": tables.content_digest(self.examples_path),
             "template": canonical_json(settings.model_dump(mode="json", include=template)),
             "max_length": str(settings.max_length),
-            "dtype": settings.dtype,
+            "dtype": self.dtype,
             "settings": canonical_json(self.settings.model_part),
         }
 
@@ -207,7 +214,8 @@ class Subject:
         self, path: Path, name: str, what: str, rows: Rows, table_of: Callable[[Sequence[Example], Advance], pa.Table]
     ) -> None:
         """Write a table a window of rows at a time, with a bar that counts rows."""
-        with progress(what, sum(1 for _ in rows())) as advance:
+        precision = computing_in(self.model, self.settings.mixed_precision)
+        with progress(what, sum(1 for _ in rows())) as advance, precision:
             write_stream(path, name, (table_of(window, advance) for window in windows(rows())), self.provenance)
 
 

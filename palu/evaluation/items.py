@@ -11,7 +11,7 @@ import numpy.typing as npt
 from palu.errors import UserError
 from palu.evaluation.settings import EvaluationSettings
 from palu.stored import LookedUp, StoredRows
-from palu.tables import VALIDATION
+from palu.tables import NEIGHBOUR_PARTS, VALIDATION
 
 Example = Mapping[str, Any]
 Numbers = npt.NDArray[np.int64]
@@ -96,11 +96,12 @@ _KEYS = ("part", "item_id", "reply_kind", "prompt_kind", "reply_index")
 class Items:
     """The items of every part, as numbers of their rows: some twenty bytes a row are held beside `rows` itself.
 
-    kinds: the (part, reply kind) pairs of the benchmark. parts: in order of their first row.
+    most: part -> how many of its items there are at most (`EvaluationSettings.max_items`). kinds: the (part, reply
+    kind) pairs of the benchmark. parts: in order of their first row.
     """
 
-    def __init__(self, rows: Sequence[Example]) -> None:
-        self._rows = rows
+    def __init__(self, rows: Sequence[Example], most: Mapping[Any, int] | None = None) -> None:
+        self._rows, self._most = rows, most or {}
         self.parts: dict[str, int] = {}
         kinds: set[tuple[str, str]] = set()
         names, parts, found, indices = array("q"), array("h"), array("b"), array("i")
@@ -116,7 +117,8 @@ class Items:
         self._kinds, self._indices = np.array(found, np.int8), np.array(indices, np.int32)
 
     def of(self, part: str) -> Sequence[Item]:
-        """The items of `part` in the order of the table: those with wrong replies, or all where none has any.
+        """The items of `part` in the order of the table: those with wrong replies, or all where none has any; where
+        `most` allows fewer, that many at even distances.
 
         A part may hold rows that only train (TOFU's retain set has 3,800, of which 400 have wrong replies).
         Raises UserError for an item without its original row.
@@ -146,6 +148,8 @@ class Items:
             )
         has_wrong = np.diff(bounds) > 0
         chosen = np.flatnonzero(has_wrong) if has_wrong.any() else np.arange(len(first))
+        if len(chosen) > (most := self._most.get(part, len(chosen))):
+            chosen = chosen[np.arange(most) * len(chosen) // most]
         return _PartItems(self._rows, chosen, [original, firsts(1), firsts(3)], wrong[by_index], bounds)
 
 
@@ -176,8 +180,10 @@ class _PartItems(LookedUp[Item]):
 
 
 def read_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[Example]:
-    """The rows whose log-probabilities the metrics need."""
+    """The rows whose log-probabilities the metrics need: of neighbours only the answers count."""
     for item in items:
+        if item.original["part"] in NEIGHBOUR_PARTS:
+            continue
         yield item.original
         if item.paraphrase:
             yield item.paraphrase
@@ -188,7 +194,7 @@ def read_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[E
 
 def asked_rows(items: Iterable[Item], settings: EvaluationSettings) -> Iterator[Example]:
     """The rows whose prompts the model answers freely: documents have none, and held-out rows are not asked."""
-    asked = (*PARTS, VALIDATION, VERBMEM, *KNOWMEM.values())
+    asked = (*PARTS, VALIDATION, *NEIGHBOUR_PARTS, VERBMEM, *KNOWMEM.values())
     for item in items:
         if item.original["part"] in asked and item.original["prompt"]:
             yield item.original

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -15,16 +16,19 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from palu.heads.projection import Projection
-from palu.models import hidden_states, output_head
+from palu.models import branching_fault, hidden_states, output_head
 from palu.tables import LOGPROBS
-from palu.tokens import TokenRow, collate, grouped, length_buckets
+from palu.tokens import SharedLine, SharedRows, TokenRow, grouped, lay_out, length_buckets, shared_lines
+from palu.tokens.prefixes import Places
+
+_log = logging.getLogger(__name__)
 
 # Padded tokens that go through the model at once, and positions whose logits exist at once. A GPU wants large
-# matrices; a CPU is quickest with what stays in its cache (measured at V = 2048, 0.35 M parameters). Passing the
-# prompt that a right and six wrong replies share once, and its keys and values on to each, was no quicker there.
+# matrices; a CPU is quickest with what stays in its cache (measured at V = 2048, 0.35 M parameters).
 TOKENS_PER_BATCH = {"cuda": 65536, "cpu": 4096}
 POSITIONS_PER_BLOCK = {"cuda": 2048, "cpu": 256}
-
+# Distinct tokens of rows that share a line: attention costs the square of it
+LINE_TOKENS = 256
 
 Floats = npt.NDArray[np.float32]
 
@@ -53,34 +57,60 @@ def judge(
 ) -> list[Judged]:
     """The log-probability of every token of reply and end, given all tokens before it.
 
-    The naive program is `model(input_ids).logits.log_softmax(-1)`, row by row; here rows of like length share a
-    batch, rows with the same tokens are judged once, and logits exist for a block of reply positions at a time.
-    advance: told how many rows each batch has finished. with_moments: ids of the rows whose `expected` and
+    The naive program is `model(input_ids).logits.log_softmax(-1)`, row by row; here tokens that rows begin with alike
+    (a prompt and its right and wrong replies) go through the model once, where the model can do that, and logits exist
+    for a block of reply positions at a time.
+    advance: called with the rows that each batch has finished. with_moments: ids of the rows whose `expected` and
     `variance` are wanted.
     """
-    distinct: dict[tuple[int, bytes], list[int]] = {}
-    for i, row in enumerate(rows):
-        distinct.setdefault((row.first_target, row.input_ids.tobytes()), []).append(i)
-    twins = list(distinct.values())
-    firsts = [rows[same[0]] for same in twins]
-    wanted = [any(rows[i].example_id in with_moments for i in same) for same in twins]
     kind = "cuda" if model.device.type == "cuda" else "cpu"
     projection = Projection(*output_head(model), POSITIONS_PER_BLOCK[kind])
     judged: list[Judged | None] = [None] * len(rows)
-    for bucket in length_buckets(([len(row)] for row in firsts), TOKENS_PER_BATCH[kind]):
-        batch = collate([firsts[i] for i in bucket], pad_id).to(model.device)
-        states = hidden_states(model, batch)[batch.predict_index]
-        counts = [len(firsts[i]) - firsts[i].first_target for i in bucket]
-        asked = torch.from_numpy(np.repeat([wanted[i] for i in bucket], counts)).to(model.device)
-        found = predict(projection, states, batch.target_ids, asked)
-        ends = np.cumsum(counts)[:-1]
-        pieces = zip(*(np.split(column.cpu().numpy(), ends) for column in found), strict=True)
-        for i, (log_probs, hits, expected, variance) in zip(bucket, pieces, strict=True):
-            moments = (expected, variance) if wanted[i] else (None, None)
-            for twin in twins[i]:
-                judged[twin] = Judged(log_probs, hits, *moments)
-        advance(sum(len(twins[i]) for i in bucket))
+    for lines in _batches(model, rows, TOKENS_PER_BATCH[kind]):
+        laid_out = lay_out(lines, rows, pad_id)
+        indices = [i for line in lines for i in line.rows]
+        targets = [path[rows[i].first_target :] for i, path in zip(indices, laid_out.places, strict=True)]
+        wanted = [rows[i].example_id in with_moments for i in indices]
+        for i, found in zip(indices, _judged(model, projection, laid_out, targets, wanted), strict=True):
+            judged[i] = found
+        advance(len(indices))
     return [found for found in judged if found is not None]
+
+
+def _batches(model: PreTrainedModel, rows: Sequence[TokenRow], limit: int) -> Iterator[list[SharedLine]]:
+    """All rows in lines, those that branch apart from the others, whose attention is quicker without a mask."""
+    lines = shared_lines(rows, LINE_TOKENS)
+    if any(line.branches for line in lines) and (fault := branching_fault(model, LINE_TOKENS)):
+        _log.warning("the tokens that rows begin with alike are computed for each row: %s", fault)
+        lines = shared_lines(rows, 0)
+    for branches in (True, False):
+        alike = [line for line in lines if line.branches == branches]
+        for bucket in length_buckets(([line.tokens] for line in alike), limit):
+            yield [alike[i] for i in bucket]
+
+
+def _judged(
+    model: PreTrainedModel,
+    projection: Projection,
+    lines: SharedRows,
+    targets: Sequence[Places],
+    wanted: Sequence[bool],
+) -> Iterator[Judged]:
+    """What the model makes of each row. targets: where a row's predicted tokens are among the B*T of the lines."""
+    is_target, is_asked = (np.zeros(lines.input_ids.numel(), dtype=bool) for _ in range(2))
+    for place, moments in zip(targets, wanted, strict=True):
+        is_target[place] = True
+        is_asked[place] |= moments
+    order = np.cumsum(is_target) - 1
+    chosen = torch.from_numpy(np.flatnonzero(is_target))
+    lines = lines.to(model.device)
+    states = hidden_states(model, lines)[lines.before[chosen]]
+    asked = torch.from_numpy(is_asked)[chosen].to(model.device)
+    found = predict(projection, states, lines.input_ids.flatten()[chosen], asked)
+    columns = [column.cpu().numpy() for column in found]
+    for place, moments in zip(targets, wanted, strict=True):
+        log_probs, hits, expected, variance = (column[order[place]] for column in columns)
+        yield Judged(log_probs, hits, *((expected, variance) if moments else (None, None)))
 
 
 def predict(

@@ -27,7 +27,6 @@ from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from palu.evaluation.base import NO_RETAIN, ItemScores, Missing, Scope, Value, mean, other_items
 from palu.evaluation.columns import ScoreColumn
@@ -93,10 +92,9 @@ def area(items: ItemScores, attack: str, scope: Scope | None = None) -> Value:
 
 def roc_area(negatives: Sequence[float], positives: Sequence[float]) -> float:
     """The probability that a positive scores above a negative, ties counted as halves; neither may be empty."""
-    ranks = rankdata([*positives, *negatives])
-    count = len(positives)
-    above = ranks[:count].sum() - count * (count + 1) / 2
-    return float(above / (count * len(negatives)))
+    ordered = np.sort(negatives)
+    below = np.searchsorted(ordered, positives, "left") + np.searchsorted(ordered, positives, "right")
+    return float(below.sum() / 2 / (len(positives) * len(negatives)))
 
 
 def privleak(found: Value, items: ItemScores, scope: Scope) -> Value:

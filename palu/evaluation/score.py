@@ -20,6 +20,7 @@ from palu.stored import StoredRows, rows_tables, write_stream
 
 # Metrics that stay out of the summary, unless asked for by name, where their input was not given
 OPTIONAL = {
+    "far_accuracy": "the benchmark has no part far",
     "forget_initiating_probability": "no spans were given",
     "forget_paraphrased_question_probability": "the paraphrased questions were not given to the model",
     "forget_paraphrased_question_rouge": "the paraphrased questions were not asked",
@@ -27,6 +28,7 @@ OPTIONAL = {
     "knowledge_memorization_forget_stemmed": "the benchmark has no part knowmem_forget",
     "knowledge_memorization_retain": "the benchmark has no part knowmem_retain",
     "knowledge_memorization_retain_stemmed": "the benchmark has no part knowmem_retain",
+    "near_accuracy": "the benchmark has no part near",
     "validation_initiating_probability": "no spans were given, or the benchmark has no part validation",
     "validation_probability": "the benchmark has no part validation",
     "validation_rouge": "the benchmark has no part validation",

@@ -15,6 +15,8 @@ PartName = Literal[
     "real_authors",
     "world_facts",
     "holdout",
+    "near",
+    "far",
     "verbmem",
     "knowmem_forget",
     "knowmem_retain",
@@ -49,11 +51,16 @@ class EvaluationSettings(Settings):
     """Which rows go through the model, and what is computed from them.
 
     parts: the examples' parts to evaluate; one that the benchmark lacks is passed over.
+    max_items: part -> how many of its items are evaluated at most, at even distances in the order of the benchmark, so
+    that all its groups are among them; none = all.
     max_new_tokens: where a greedy generation is cut (the peer's 200). verbmem_new_tokens, knowmem_new_tokens: the same
     for MUSE's starts of documents, of whose true continuation as many tokens count, and for its questions.
     paraphrased_questions: also ask the forget part's paraphrased questions, where the benchmark has them, for
     `span_leak_paraphrase` and `forget_paraphrased_question_*`.
     gradient_norms: also compute one gradient per row of the parts forget and holdout, for `mia_gradnorm`.
+    mixed_precision: bf16 computes in bfloat16 on float32 weights, as a training of that name does, its output matrix
+    in float32; on a processor without such instructions it takes longer than `no`. All that are compared compute
+    alike: there is no choice by the machine.
     fluency: the classifier of `fluency`.
     retain_auc: the retain model's Min-K AUC, for `privleak` where no scores of that model are given.
     metrics: names of `palu.evaluation.METRICS`; none = all that the given files allow.
@@ -62,11 +69,13 @@ class EvaluationSettings(Settings):
     """
 
     parts: list[PartName] = Field(default=list(get_args(PartName)), min_length=1)
+    max_items: dict[PartName, PositiveCount] = Field(default={}, exclude_if=lambda value: not value)
     max_new_tokens: PositiveCount = 200
     verbmem_new_tokens: PositiveCount = 128
     knowmem_new_tokens: PositiveCount = 32
     paraphrased_questions: bool = True
     gradient_norms: bool = True
+    mixed_precision: Literal["no", "bf16"] = "no"
     fluency: FluencySettings = FluencySettings()
     retain_auc: Annotated[float, Field(ge=0, lt=1)] | None = None
     metrics: list[str] | None = None
@@ -85,7 +94,7 @@ class EvaluationSettings(Settings):
     def model_part(self) -> dict[str, Any]:
         """What `infer` depends on: a changed metric, tagger or first_n leaves the model's outputs as they are."""
         limits = {"max_new_tokens", "verbmem_new_tokens", "knowmem_new_tokens"}
-        told = {"parts", *limits, "paraphrased_questions", "gradient_norms"}
+        told = {"parts", "max_items", *limits, "paraphrased_questions", "gradient_norms", "mixed_precision"}
         return self.model_dump(mode="json", include=told)
 
     def new_tokens(self, part: str) -> int:

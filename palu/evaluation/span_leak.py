@@ -15,7 +15,7 @@ Spans are those of the evaluation (`palu score --spans`). What a reply would say
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +24,7 @@ from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import NO_SPANS, Evidence
 from palu.evaluation.items import Example, Item
 from palu.evaluation.words import WORD, contains, folded, words_of
+from palu.spans import Span
 from palu.tables import VALIDATION
 
 SOURCES: tuple[ModuleType, ...] = ()
@@ -77,13 +78,17 @@ def _add(scores: dict[str, ScoreColumn], metric: str, evidence: Evidence, item: 
 def secret_words(evidence: Evidence, item: Item, prompt: str) -> list[list[str]]:
     """The words of each of the item's spans that has any and that `prompt` does not give away."""
     given = words_of(prompt)
+    return [own for own in span_words(item, evidence.spans or {}) if not contains(given, own)]
+
+
+def span_words(item: Item, spans: Mapping[str, Sequence[Span]]) -> list[list[str]]:
+    """The words that each of the item's spans touches, of the spans that touch any. spans: by example_id."""
     words = list(WORD.finditer(item.original["reply"]))
-    found = []
-    for start, end in (evidence.spans or {}).get(item.example_id, ()):
-        own = [folded(word.group()) for word in words if word.start() < end and start < word.end()]
-        if own and not contains(given, own):
-            found.append(own)
-    return found
+    found = (
+        [folded(word.group()) for word in words if word.start() < end and start < word.end()]
+        for start, end in spans.get(item.example_id, ())
+    )
+    return [own for own in found if own]
 
 
 def summary(items: ItemScores, scope: Scope) -> dict[str, Value]:

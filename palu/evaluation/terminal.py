@@ -38,6 +38,8 @@ SECTIONS = {
     ),
     "Utility": (
         "model_utility",
+        "near_accuracy",
+        "far_accuracy",
         "knowledge_memorization_retain",
         *(
             f"{part}_{measure}"

@@ -20,7 +20,10 @@ OLDER_HEAD_NAMES = ["embed_out.weight"]
 
 
 class LaidOutRows(Protocol):
-    """input_ids, position_ids: (B, T) int64, rows of tokens in lines; see `palu.tokens.Batch`."""
+    """input_ids, position_ids: (B, T) int64, rows of tokens in lines; see `palu.tokens.Batch`.
+
+    attention_mask: None; (B, T), 0 at padding; or (B, 1, T, T) bool, which tokens each token sees.
+    """
 
     @property
     def input_ids(self) -> Tensor: ...
@@ -53,10 +56,16 @@ def hidden_and_layer_states(model: PreTrainedModel, batch: LaidOutRows, layer: i
 
 def run_body(model: PreTrainedModel, batch: LaidOutRows, **options: bool) -> tuple[Tensor, Any]:
     """(B*T, D): the last hidden state; and the states of every layer, where the options ask for them."""
+    from torch import finfo
+
+    mask = batch.attention_mask
+    if mask is not None and mask.dim() == 4:
+        # numbers to add, since not every form of attention takes a choice
+        mask = (~mask).to(model.dtype) * finfo(model.dtype).min
     output = model.base_model(
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
-        attention_mask=batch.attention_mask,
+        attention_mask=mask,
         use_cache=False,
         **options,
     )

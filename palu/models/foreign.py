@@ -75,28 +75,39 @@ def skeleton(folder: Path, loader: str = "AutoModelForCausalLM") -> PreTrainedMo
     Raises UserError for a configuration that the library refuses, for one that asks for more numbers than the
     folder's weights have, and for a multimodal model without a text model that can be had alone.
     """
-    import torch
-    import transformers
+    from transformers import AutoConfig
 
     config_path = folder / "config.json"
     stored = stored_shapes(folder)
-    facts = read_json(config_path)
-    _check_counts(facts, config_path, len(stored))
+    check_counts(read_json(config_path), config_path, len(stored))
     try:
-        config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        # whatever the library makes of a configuration that fits no model
+        raise UserError(f"{config_path}: describes no model that can be had: {first_line(error)}") from error
+    return skeleton_of(config, stored, config_path, loader)
+
+
+def skeleton_of(
+    config: PreTrainedConfig, stored: dict[str, tuple[int, ...]], path: Path, loader: str = "AutoModelForCausalLM"
+) -> PreTrainedModel:
+    """The same of a configuration. stored: the shapes of the weights. path: what the configuration is from."""
+    import torch
+    import transformers
+
+    try:
         if loader == "AutoModelForCausalLM":
-            config = _of_text(config, config_path, stored)
+            config = _of_text(config, path, stored)
         with torch.device("meta"):
             model = getattr(transformers, loader).from_config(config, trust_remote_code=False)
     except UserError:
         raise
     except Exception as error:
-        # whatever the library makes of a configuration that fits no model
-        raise UserError(f"{config_path}: describes no model that can be had: {first_line(error)}") from error
+        raise UserError(f"{path}: describes no model that can be had: {first_line(error)}") from error
     asked = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
     held = sum(prod(shape) for shape in stored.values())
     if asked > SPARE_SHARE * held + SPARE_NUMBERS:
-        raise UserError(f"{config_path}: asks for {asked} numbers; allowed: what the weights hold, {held}")
+        raise UserError(f"{path}: asks for {asked} numbers; allowed: what the weights hold, {held}")
     return cast("PreTrainedModel", model)
 
 
@@ -162,7 +173,7 @@ def check_numbers(model: PreTrainedModel, place: str) -> None:
                 raise UserError(f"{place}: the weights {name!r} hold NaN or infinity; allowed: numbers")
 
 
-def _check_counts(facts: Any, path: Path, tensors: int) -> None:
+def check_counts(facts: Any, path: Path, tensors: int) -> None:
     """Raise UserError for blocks that have no tensor, and for other things without number."""
     if not isinstance(facts, dict):
         raise UserError(f"{path}: is not an object with keys")

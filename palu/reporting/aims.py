@@ -37,6 +37,7 @@ PRIVLEAK_TOLERANCE = 10.0
 Aim = Literal["leak", "language", "answer", "keep", "level", "attack", "ratio", "apart", "zero"]
 FORGET = "forget"
 STATISTIC, P_VALUE, UTILITY, ANSWER = "forget_quality_statistic", "forget_quality", "model_utility", "answer_nll"
+LEAK = "span_leak"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Measure:
 
 
 GONE = (
-    Measure("span_leak", "Span leak", "leak", is_share=True),
+    Measure(LEAK, "Span leak", "leak", is_share=True),
     Measure("span_leak_paraphrase", "Span leak, paraphrased questions", "leak", is_share=True),
 )
 DOCUMENTS_GONE = (
@@ -71,6 +72,11 @@ KEPT = (
     (Measure(UTILITY, "Model utility", "keep"),),
     (Measure("knowledge_memorization_retain", "Knowledge of retain set", "keep"),),
     (Measure("retain_probability", "Retain probability", "keep"), Measure("retain_rouge", "Retain ROUGE", "keep")),
+)
+# Next to the first of KEPT that is measured. These questions only report: no setting is chosen by them.
+NEIGHBOURS = (
+    Measure("near_accuracy", "Near neighbours answered", "keep", is_share=True),
+    Measure("far_accuracy", "Far neighbours answered", "keep", is_share=True),
 )
 NOTICED = (
     Measure(STATISTIC, "KS statistic D", "apart"),
@@ -95,7 +101,7 @@ ATTACKS = (
 # Pairs (forgetting, kept) to draw: the first that some run has values of is drawn.
 PLANES = (
     (STATISTIC, UTILITY),
-    ("span_leak", UTILITY),
+    (LEAK, UTILITY),
     ("knowledge_memorization_forget", "knowledge_memorization_retain"),
     ("verbatim_memorization", "knowledge_memorization_retain"),
     ("forget_probability", UTILITY),
@@ -123,20 +129,27 @@ class Aims:
         gone, language = ([each for each in own if part == FORGET or is_measured(each.metric)] for own in found)
         return gone, language
 
+    def kept_on(self, part: str) -> tuple[Measure, ...]:
+        """What is kept, as far as it may be looked at on `part`."""
+        return tuple(measure for measure in self.kept if part == FORGET or measure not in NEIGHBOURS)
+
 
 def aims_of(is_measured: Callable[[str], bool], is_of_documents: bool) -> Aims:
     """The aims of a study. is_measured: whether some model has a number of a metric; is_of_documents: no forget row
     has a question.
 
     A target that no model was measured by stays one, so that an old evaluation meets nothing in silence. Left out are
-    the paraphrased questions of a benchmark without any, and what is shown only.
+    the paraphrased questions and the neighbours of a benchmark without any, what is shown only, and utility where
+    nothing but neighbours measures what is kept.
     """
     memorized = any(is_measured(measure.metric) for measure in DOCUMENTS_GONE)
     gone = DOCUMENTS_GONE if memorized or (is_of_documents and not is_measured(GONE[0].metric)) else GONE
-    kept = next((each for each in KEPT if any(is_measured(measure.metric) for measure in each)), KEPT[0])
+    neighbours = tuple(measure for measure in NEIGHBOURS if is_measured(measure.metric))
+    unmeasured = () if neighbours else KEPT[0]
+    kept = next((each for each in KEPT if any(is_measured(measure.metric) for measure in each)), unmeasured)
     return Aims(
         gone=tuple(measure for measure in gone if measure is not GONE[1] or is_measured(measure.metric)),
         language=LANGUAGE,
-        kept=kept,
+        kept=(*kept, *neighbours),
         noticed=tuple(measure for measure in chain(NOTICED, ATTACKS) if is_measured(measure.metric)),
     )

@@ -126,7 +126,9 @@ def _target(
     bound, words = _bound(study, bootstrap, measure)
     margin = drawn - bound
     low, high = interval(margin)
-    if measure.is_share and np.ptp(margin[1:]) <= ROUNDING:
+    # what is kept cannot differ where the arm gets the original's items right and no other
+    differing = drawn - bound / UTILITY_SHARE if measure.aim == "keep" else margin
+    if measure.is_share and np.ptp(differing[1:]) <= ROUNDING:
         half = RULE_OF_THREE / bootstrap.item_count(measure.metric)
         low, high = low - half, high + half
     value, limit = float(drawn[0]), float(bound[0])

@@ -19,6 +19,7 @@ from palu import tables
 from palu.errors import UserError
 from palu.files import canonical_json, read_json
 from palu.reporting.aims import FORGET, Aims, aims_of
+from palu.reporting.before_after import choose_questions
 from palu.reporting.index import Index, RunEntry
 from palu.reporting.items import ForgetItem, asked, items_of, questions
 from palu.span_tables import read_spans
@@ -163,7 +164,8 @@ class Arm:
 @dataclass(frozen=True)
 class Study:
     """All that a report is about. items: the rows to be forgotten. questions: those whose answers are shown, the same
-    where these have prompts. validation_rows: how many rows are to be forgotten without being reported."""
+    where these have prompts. neighbours: the questions to be kept. shown: heading -> questions for the terminal.
+    validation_rows: how many rows are to be forgotten without being reported."""
 
     index: Index
     original: Evaluation
@@ -171,6 +173,8 @@ class Study:
     arms: tuple[Arm, ...]
     items: tuple[ForgetItem, ...] = field(repr=False)
     questions: tuple[ForgetItem, ...] = field(repr=False)
+    neighbours: tuple[ForgetItem, ...] = field(default=(), repr=False)
+    shown: Mapping[str, list[ForgetItem]] = field(default_factory=dict, repr=False)
     validation_rows: int = 0
 
     @property
@@ -225,7 +229,8 @@ def collect(index: dict[str, Any], place: str = "index") -> Study:
         raise UserError(f"{place}: display_tagger: no spans of {told.display_tagger!r}; allowed: {known}")
     runs = [_run(entry) for entry in told.runs]
     examples = tables.read(Path(told.examples), "examples")
-    items = tuple(items_of(examples, FORGET, _spans(told)))
+    items = tuple(items_of(examples, FORGET, _spans(told.spans.get(told.display_tagger or ""))))
+    gold = _spans(told.gold)
     return Study(
         index=told,
         original=Evaluation(Path(told.original.evaluation)),
@@ -233,6 +238,8 @@ def collect(index: dict[str, Any], place: str = "index") -> Study:
         arms=tuple(_arms(runs)),
         items=items,
         questions=questions(items, examples),
+        neighbours=tuple(item for part in tables.NEIGHBOUR_PARTS for item in items_of(examples, part, gold)),
+        shown=choose_questions(examples, told.questions),
         validation_rows=asked(examples, tables.VALIDATION).num_rows,
     )
 
@@ -271,6 +278,6 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else canonical_json(value)
 
 
-def _spans(told: Index) -> Mapping[str, list[tuple[int, int]]]:
-    """example_id -> what the display tagger marks."""
-    return {} if told.display_tagger is None else read_spans(Path(told.spans[told.display_tagger]))
+def _spans(path: str | None) -> Mapping[str, list[tuple[int, int]]]:
+    """example_id -> its spans in a table, if there is one."""
+    return {} if path is None else read_spans(Path(path))

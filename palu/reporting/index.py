@@ -55,6 +55,8 @@ class Index(_Told):
     shown unfolded. evaluation: the evaluation's settings, of which `first_n` tells the initiating tokens.
     commands: shell lines that make the study anew. notes: what the benchmark's settings mean for the results.
     evidence: the method's label, or an arm's name, that the evidence is about; None leaves it to a rule.
+    questions: how many questions the terminal shows with their answers, or their example ids. gold: the benchmark's
+    own spans, of every part.
     """
 
     study: str
@@ -73,3 +75,5 @@ class Index(_Told):
     commands: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     evidence: str | None = None
+    questions: int | list[str] = 0
+    gold: str | None = None

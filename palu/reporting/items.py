@@ -21,7 +21,7 @@ class ForgetItem:
     """One prompt-reply row that was to be forgotten, with the display tagger's spans of its reply.
 
     A document has no prompt. A row of an evaluation part asks for a document: of a question the whole answer is the
-    span, of a beginning none is.
+    span, of a beginning none is. A neighbour, which was to be kept, has the spans that its answer has to contain.
     """
 
     example_id: str
@@ -42,18 +42,18 @@ class ForgetItem:
         return text if len(text) <= PROMPT_CHARACTERS else f"… {text[-PROMPT_CHARACTERS:]}"
 
 
-def asked(examples: pa.Table, part: str) -> pa.Table:
-    """The rows of a part with their original prompt and reply."""
+def asked(examples: pa.Table, part: str, prompt_kind: str = "original") -> pa.Table:
+    """The rows of a part with their original reply, to the original or a paraphrased prompt."""
     wanted = pc.and_(
         pc.equal(examples["part"], part),
-        pc.and_(pc.equal(examples["reply_kind"], "original"), pc.equal(examples["prompt_kind"], "original")),
+        pc.and_(pc.equal(examples["reply_kind"], "original"), pc.equal(examples["prompt_kind"], prompt_kind)),
     )
     return examples.filter(wanted)
 
 
-def items_of(examples: pa.Table, part: str, spans: Spans) -> Iterator[ForgetItem]:
+def items_of(examples: pa.Table, part: str, spans: Spans, prompt_kind: str = "original") -> Iterator[ForgetItem]:
     """The items of a part, in order of their ids. spans: example_id -> sensitive characters of the reply."""
-    for row in sorted(asked(examples, part).to_pylist(), key=lambda row: row["example_id"]):
+    for row in sorted(asked(examples, part, prompt_kind).to_pylist(), key=lambda row: row["example_id"]):
         own = [(0, len(row["reply"]))] if part == QUESTIONED else sorted(spans.get(row["example_id"], []))
         yield ForgetItem(row["example_id"], row["group"], row["prompt"], row["reply"], tuple(own), part)
 

@@ -83,11 +83,13 @@ def _occurrences(text: str, wanted: Sequence[str]) -> list[tuple[int, int]]:
     return found
 
 
-def marked_generation(generation: str, wanted: Sequence[str], length_limit: int) -> list[Segment]:
+def marked_generation(
+    generation: str, wanted: Sequence[str], length_limit: int, kind: str = REPEATED
+) -> list[Segment]:
     """A generation, cut at `length_limit` characters, with every word-for-word repetition of a secret marked."""
     kinds = [PLAIN] * len(generation)
     for start, end in _occurrences(generation, wanted):
-        kinds[start:end] = [REPEATED] * (end - start)
+        kinds[start:end] = [kind] * (end - start)
     return _cut(generation, kinds, length_limit)
 
 

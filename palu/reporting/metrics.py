@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from palu import tables
-from palu.reporting.aims import ATTACKS, DOCUMENTS_GONE, GONE, KEPT, LANGUAGE, NOTICED, P_VALUE, STATISTIC
+from palu.reporting.aims import ATTACKS, DOCUMENTS_GONE, GONE, KEPT, LANGUAGE, NEIGHBOURS, NOTICED, P_VALUE, STATISTIC
 from palu.reporting.collect import TRUTH_RATIO, Study
 
 
@@ -18,7 +18,8 @@ class Metric:
 
 
 JUDGED = tuple(
-    Metric(each.metric, each.title) for each in chain(GONE, DOCUMENTS_GONE, LANGUAGE, *KEPT, NOTICED, ATTACKS)
+    Metric(each.metric, each.title)
+    for each in chain(GONE, DOCUMENTS_GONE, LANGUAGE, *KEPT, NEIGHBOURS, NOTICED, ATTACKS)
 )
 COMPONENTS = tuple(
     Metric(f"{part}_{kind}", f"{title} {kind_title}")
@@ -53,7 +54,9 @@ VALIDATION = tuple(
     )
 )
 # What is kept, and whether it is language: the cost of forgetting
-COSTS = {each.metric for each in chain(LANGUAGE, *KEPT)} | {each.name for each in chain(FLUENCY, COMPONENTS)}
+COSTS = {each.metric for each in chain(LANGUAGE, *KEPT, NEIGHBOURS)} | {
+    each.name for each in chain(FLUENCY, COMPONENTS)
+}
 
 
 def shown(study: Study, metrics: Iterable[Metric]) -> list[Metric]:

@@ -111,6 +111,7 @@ def render_page(
         svg={drawing.name: Markup(themed(drawing)) for drawing in drawings},
         colours=[looks(study.arms)[arm.name].colour for arm in study.arms],
         generations=sections.generations(study, aimed),
+        neighbours=sections.neighbours(study),
         tagged=tagged(study),
         tried=sections.tried(study),
         selection=selection,

@@ -1,5 +1,10 @@
-"""Forgetting against utility: one mark per method, the references beside them, and how far D can be believed."""
+"""Forgetting against utility: one mark per method, the references beside them, and how far D can be believed.
 
+Of a grid, leak against utility, and each method's front: its settings than which none of its others leaks less and
+keeps more.
+"""
+
+from collections.abc import Sequence
 from typing import Literal
 
 from matplotlib.axes import Axes
@@ -7,9 +12,9 @@ from matplotlib.figure import Figure
 
 from palu.inert import visible
 from palu.ks import ks_p_value
-from palu.reporting.aims import PLANES, STATISTIC, UTILITY_SHARE
+from palu.reporting.aims import LEAK, PLANES, STATISTIC, UTILITY_SHARE
 from palu.reporting.cells import few, p_text
-from palu.reporting.collect import Evaluation, Study
+from palu.reporting.collect import Arm, Evaluation, Study
 from palu.reporting.drawing import INK, LEGEND_LIMIT, PAPER, SOFT, TITLES, Drawing, legend, looks, render, say
 from palu.reporting.quality import Qualities, Quality
 
@@ -22,7 +27,10 @@ def _point(evaluation: Evaluation, x: str, y: str) -> tuple[float, float] | None
 def plane(study: Study, quality: Qualities) -> Drawing:
     """Forgetting against utility: one small mark per seed, a large one for the mean, the references beside them."""
     title = "Forgetting against utility"
-    pair = next((pair for pair in PLANES if any(_point(run.evaluation, pair[1], pair[0]) for run in study.runs)), None)
+    is_grid = any(arm.varied for arm in study.arms)
+    # the sort is stable: of a grid, the pairs with the leak come first
+    planes = sorted(PLANES, key=lambda pair: is_grid and pair[0] != LEAK)
+    pair = next((pair for pair in planes if any(_point(run.evaluation, pair[1], pair[0]) for run in study.runs)), None)
     if pair is None:
         text = "no model has a pair of measures to draw"
         return Drawing("plane", title, text, render("plane", 8, 2, lambda figure: say(figure, text)))
@@ -31,6 +39,8 @@ def plane(study: Study, quality: Qualities) -> Drawing:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         _draw_arms(axes, study, quality, across, up)
+        if is_grid:
+            _draw_fronts(axes, study, across, up)
         _draw_references(axes, study, across, up)
         axes.set_xlabel(f"{TITLES[across]} (kept: further right)")
         axes.set_ylabel(f"{TITLES[up]} (forgotten: further up)")
@@ -47,6 +57,8 @@ def plane(study: Study, quality: Qualities) -> Drawing:
         f"Large marks are means over seeds, small ones single seeds. Best is {corner}. The dotted line is "
         f"{UTILITY_SHARE:.0%} of the original's {kept}."
     )
+    if is_grid:
+        caption += " A line joins the settings of a method than which no other of its settings forgets and keeps more."
     if up == STATISTIC:
         caption += _reading(quality)
     return Drawing("plane", title, caption, render("plane", 8.6, 5.2, draw))
@@ -89,10 +101,11 @@ def _draw_arms(axes: Axes, study: Study, quality: Qualities, across: str, up: st
     middle = _middle(study, across)
     for place, arm in enumerate(study.arms):
         look = found[arm.name]
-        points = [point for run in arm.runs if (point := _point(run.evaluation, across, up))]
-        if not points:
+        mean = _mean_point(arm, across, up)
+        if mean is None:
             continue
-        x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
+        x, y = mean
+        points = [point for run in arm.runs if (point := _point(run.evaluation, across, up))]
         interval = quality.arms[arm.name].interval if up == STATISTIC else None
         if interval:
             axes.plot([x, x], list(interval), color=look.colour, linewidth=1.4, alpha=0.55)
@@ -119,6 +132,33 @@ def _draw_arms(axes: Axes, study: Study, quality: Qualities, across: str, up: st
                 f"{visible(arm.name)}{told}", (x, y), (right, up_by), textcoords="offset points",
                 ha=side, va="bottom" if up_by > 0 else "top", fontsize=9, color=look.colour,
             )  # fmt: skip
+
+
+def _draw_fronts(axes: Axes, study: Study, across: str, up: str) -> None:
+    found = looks(study.arms)
+    for method in dict.fromkeys(arm.method for arm in study.arms):
+        arms = [arm for arm in study.arms if arm.method == method]
+        means = [point for arm in arms if (point := _mean_point(arm, across, up))]
+        line = front(means)
+        if len(line) > 1:
+            axes.plot(*zip(*line, strict=True), color=found[arms[0].name].colour, linewidth=1.2, alpha=0.7)
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of points (kept, left), those than which no other keeps more and leaves less, by what they keep."""
+    best: list[tuple[float, float]] = []
+    for kept, left in sorted(points, key=lambda point: (-point[0], point[1])):
+        if not best or left < best[-1][1]:
+            best.append((kept, left))
+    return best[::-1]
+
+
+def _mean_point(arm: Arm, across: str, up: str) -> tuple[float, float] | None:
+    points = [point for run in arm.runs if (point := _point(run.evaluation, across, up))]
+    if not points:
+        return None
+    x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
+    return x, y
 
 
 def _is_named(study: Study, limit: int) -> bool:

@@ -11,11 +11,21 @@ import yaml
 
 from palu import __version__
 from palu.files import file_digest
+from palu.reporting.aims import NEIGHBOURS
 from palu.reporting.choice import Choice
-from palu.reporting.collect import Arm, Study
+from palu.reporting.collect import Arm, Evaluation, Study
 from palu.reporting.initiating import Initiating
 from palu.reporting.items import ForgetItem
-from palu.reporting.marking import Segment, choose_items, marked_generation, marked_reply, repetition, secrets
+from palu.reporting.marking import (
+    REPEATED,
+    SPAN,
+    Segment,
+    choose_items,
+    marked_generation,
+    marked_reply,
+    repetition,
+    secrets,
+)
 from palu.reporting.verdict import Verdict
 
 # The page stays one that a browser opens at once.
@@ -26,11 +36,12 @@ GENERATION_CHARACTERS = 700
 
 @dataclass(frozen=True)
 class Answer:
-    """What one model wrote; None where its evaluation has no generation for the item."""
+    """What one model wrote; None where its evaluation has no generation for the item. is_right: of a neighbour."""
 
     model: str
     series: int | None
     segments: list[Segment] | None
+    is_right: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ class Generations:
 
 def generations(study: Study, aimed: Initiating) -> Generations:
     """Choose the items and mark every text."""
-    speakers = list(_speakers(study))
+    speakers = [(name, series, each.generations) for name, series, each in _evaluations(study)]
     first_n = study.first_n[0] if study.first_n else None
     has_tokens = bool(aimed.tokens) and study.first_n is not None
     chosen = choose_items(study.questions, ITEM_LIMIT)
@@ -99,16 +110,47 @@ def generations(study: Study, aimed: Initiating) -> Generations:
     )
 
 
-def _speakers(study: Study) -> Iterator[tuple[str, int | None, dict[str, str]]]:
-    yield "original", None, study.original.generations
+@dataclass(frozen=True)
+class Neighbours:
+    """The questions that were to be kept. lost: those that the original answers right and some method does not."""
+
+    lost: list[ShownItem]
+    others: list[ShownItem]
+
+
+def neighbours(study: Study) -> Neighbours:
+    """Each neighbour with every model's answer and whether it is right, first seeds."""
+    speakers = [(name, series, each.generations, _rights(each)) for name, series, each in _evaluations(study)]
+    found = Neighbours([], [])
+    for item in study.neighbours:
+        wanted = [item.reply[start:end] for start, end in item.spans]
+        answers = [
+            Answer(name, series, _marked(texts.get(item.example_id), wanted, SPAN), rights.get(item.example_id))
+            for name, series, texts, rights in speakers
+        ]
+        first, *others = (answer.is_right for answer in answers)
+        reply = marked_reply(item, None, None)
+        shown = ShownItem(item.example_id, item.group, item.shown_prompt, reply, answers)
+        (found.lost if first and False in others else found.others).append(shown)
+    return found
+
+
+def _rights(evaluation: Evaluation) -> dict[str, bool]:
+    """example_id -> whether the answer to this neighbour is right."""
+    scores = evaluation.items([measure.metric for measure in NEIGHBOURS])
+    return {name: bool(value) for _, ids, values in scores for name, value in zip(ids, values, strict=True)}
+
+
+def _evaluations(study: Study) -> Iterator[tuple[str, int | None, Evaluation]]:
+    yield "original", None, study.original
     for place, arm in enumerate(study.arms[:ARM_LIMIT]):
-        yield arm.name, place, arm.first.evaluation.generations
+        yield arm.name, place, arm.first.evaluation
     if study.retain is not None:
-        yield "retain model", None, study.retain.generations
+        yield "retain model", None, study.retain
 
 
-def _marked(generation: str | None, wanted: Sequence[str]) -> list[Segment] | None:
-    return None if generation is None else marked_generation(generation, wanted, GENERATION_CHARACTERS)
+def _marked(generation: str | None, wanted: Sequence[str], kind: str = REPEATED) -> list[Segment] | None:
+    return None if generation is None else marked_generation(generation, wanted, GENERATION_CHARACTERS, kind)
 
 
 # More verdicts than these are folded away, but for the setting that the grid recommends for each method.

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from palu.inert import visible
 from palu.reporting.aims import P_VALUE, STATISTIC
+from palu.reporting.before_after import WIDTH, answer_lines
 from palu.reporting.cells import number_text, p_text
 from palu.reporting.checks import MET
 from palu.reporting.choice import Selection
@@ -24,17 +25,22 @@ HEADINGS = {
     "knowledge_memorization_retain": "retained",
     "retain_probability": "retain probability",
     "retain_rouge": "retain ROUGE",
+    "near_accuracy": "near",
+    "far_accuracy": "far",
     "first_word_probability": "first word",
     STATISTIC: "KS D",
     P_VALUE: "p",
 }
 NOTICED = ("first_word_probability", STATISTIC, P_VALUE)
+# Arms whose answers are shown
+MOST_ARMS = 3
 KEY = "✓ met, ✗ missed, ? undecided: the 95% interval over items and seeds reaches both sides of the target"
 
 
 def outcome(study: Study, verdicts: Sequence[Verdict], selection: Selection, quality: Qualities) -> str:
-    """The overview sentence; a table of the targets with their statuses; per arm what is not met, and what is no
-    target; forget quality with what it takes to read it; and what a grid recommends, by which items.
+    """The study's questions with their answers before and after; the overview sentence; a table of the targets with
+    their statuses; per arm what is not met, and what is no target; forget quality with what it takes to read it; and
+    what a grid recommends, by which items.
 
     A cell without a number is a dash. Of many arms only those that a grid recommends have lines of their own.
     """
@@ -44,9 +50,12 @@ def outcome(study: Study, verdicts: Sequence[Verdict], selection: Selection, qua
         f"Of {choice.tried} settings of {choice.method}, by {selection.items}: {choice.arm}"
         for choice in selection.choices
     ]
+    speakers = [("original", study.original.generations)]
+    speakers += [(each.arm.name, each.arm.first.evaluation.generations) for each in shown[:MOST_ARMS]]
     blocks = [
+        *answer_lines(study.shown, speakers),
         [overview(verdicts)],
-        [*_aligned(list(_table(study, verdicts))), KEY],
+        [*_table(study, verdicts), KEY],
         *(list(_lines(verdict)) for verdict in shown),
         ["Forget quality", *read] if read else [],
         [selection.warning] if selection.warning else [],
@@ -55,9 +64,20 @@ def outcome(study: Study, verdicts: Sequence[Verdict], selection: Selection, qua
     return "\n\n".join("\n".join(map(visible, block)) for block in blocks if block) + "\n"
 
 
-def _table(study: Study, verdicts: Sequence[Verdict]) -> Iterator[list[str]]:
+def _table(study: Study, verdicts: Sequence[Verdict]) -> list[str]:
+    """The targets, and behind them what is no target, as far as a line has room for it."""
     targets = [measure.metric for measure in study.aims.targets]
     columns = [*targets, *(metric for metric in NOTICED if metric in study.measured)]
+    while True:
+        lines = _aligned(list(_cells(study, verdicts, targets, columns)))
+        if max(map(len, lines)) <= WIDTH or columns == targets:
+            return lines
+        columns.pop()
+
+
+def _cells(
+    study: Study, verdicts: Sequence[Verdict], targets: Sequence[str], columns: Sequence[str]
+) -> Iterator[list[str]]:
     yield ["", *(HEADINGS[metric] + ("  " if metric in targets else "") for metric in columns)]
     for name, evaluation in study.models:
         cells = [_text(metric, evaluation.measured(metric).value) for metric in columns]

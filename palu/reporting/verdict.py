@@ -51,7 +51,7 @@ class Judged:
     @property
     def kept(self) -> float:
         """What is kept, in the measure that lost most: its value as a share of the original's."""
-        shares = [each.value / each.original for each in self.utility if each.value and each.original]
+        shares = [each.value / each.original for each in self.utility if each.value is not None and each.original]
         return min(shares, default=0.0)
 
 
@@ -101,7 +101,7 @@ def judged(study: Study, bootstrap: Bootstrap, arm: Arm, part: str) -> Judged:
         return tuple(check(study, bootstrap, arm, measure) for measure in measures)
 
     gone, language = study.aims.on(part, study.metrics.__contains__)
-    return Judged(arm, checks(gone), checks(language), checks(study.aims.kept))
+    return Judged(arm, checks(gone), checks(language), checks(study.aims.kept_on(part)))
 
 
 def judge(study: Study, bootstrap: Bootstrap, arm: Arm) -> Verdict:

@@ -3,6 +3,7 @@
 from palu.span_tables import read_spans
 from palu.tokens.batches import Batch, Bins, Replies, collate, length_buckets, with_every_position
 from palu.tokens.pieces import cut, grouped
+from palu.tokens.prefixes import SharedLine, SharedRows, lay_out, shared_lines
 from palu.tokens.row import TokenRow
 from palu.tokens.rows import SpanCounts, count_spans, encode, encode_whole
 
@@ -10,6 +11,8 @@ __all__ = [
     "Batch",
     "Bins",
     "Replies",
+    "SharedLine",
+    "SharedRows",
     "SpanCounts",
     "TokenRow",
     "collate",
@@ -18,7 +21,9 @@ __all__ = [
     "encode",
     "encode_whole",
     "grouped",
+    "lay_out",
     "length_buckets",
     "read_spans",
+    "shared_lines",
     "with_every_position",
 ]

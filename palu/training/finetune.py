@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from palu import models, tables
 from palu.models import ModelSettings
+from palu.models.gguf import is_gguf
 from palu.tokens import count_spans, encode
 from palu.training import results
 from palu.training.checkpoints import Checkpoints
@@ -30,6 +31,7 @@ def finetune(
     parts: Sequence[str],
     seed: int,
     out: Path,
+    base: Path | None = None,
     tokenizer_parts: Sequence[str] | None = None,
     checkpoint_folder: Path | None = None,
     machine: Machine | None = None,
@@ -40,14 +42,15 @@ def finetune(
 
     The model starts from `model_settings.base_checkpoint`, or from nothing: then its tokenizer is trained on the rows
     of `tokenizer_parts` (default: `parts`). Name the same ones for the original and the retain model, and they share
-    a tokenizer and the weights that they start from.
+    a tokenizer and the weights that they start from. base: the folder of the base checkpoint once it is fetched
+    (default: it is read from where the settings say; a GGUF file must be fetched).
     checkpoint_folder: where an interrupted run keeps its state (default: `out`/.checkpoint).
     Raises UserError for bad inputs, a loss that is not finite and a full disk.
     """
     started_at = time.monotonic()
     examples = Examples(examples_path)
     chosen = examples.of(parts)
-    model, tokenizer = _start(model_settings, settings, examples.of(tokenizer_parts or parts), seed)
+    model, tokenizer = _start(model_settings, settings, examples.of(tokenizer_parts or parts), seed, base)
     rows = encode(chosen, tokenizer, model_settings, model_settings.max_length)
     identity = {
         "stage": "finetune",
@@ -57,7 +60,7 @@ def finetune(
         "model_settings": model_settings.model_dump(mode="json", exclude={"name", "checkpoint", "retain_checkpoint"}),
         "training": settings.model_dump(mode="json"),
         "examples": tables.content_digest(examples_path),
-        "start": _start_fingerprint(model_settings),
+        "start": _start_fingerprint(model_settings, base),
         "versions": results.versions(settings),
     }
     checkpoints = Checkpoints(checkpoint_folder or out / ".checkpoint", identity)
@@ -80,16 +83,23 @@ def finetune(
 
 
 def _start(
-    settings: ModelSettings, training: FinetuneSettings, tokenizer_rows: Sequence[Example], seed: int
+    settings: ModelSettings,
+    training: FinetuneSettings,
+    tokenizer_rows: Sequence[Example],
+    seed: int,
+    base: Path | None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     training.check_start(settings)
-    checkpoint, revision = settings.base_checkpoint, settings.base_revision
-    if checkpoint is not None:
-        model = models.load_model(checkpoint, training.weights_dtype(settings.dtype), revision)
+    if settings.base_checkpoint is not None:
+        place, revision = _base(settings, base)
+        model = models.load_model(place, training.weights_dtype(settings.dtype), revision)
         if training.lora is not None:
-            base = models.AdapterBase(checkpoint, revision, _start_fingerprint(settings))
-            models.add_adapter(model, training.lora, base, seed)
-        return model, models.load_tokenizer(checkpoint, revision)
+            # an adapter names its base as the study does, but for a GGUF file, which is no model folder
+            named = _base(settings, base if is_gguf(settings.base_checkpoint) else None)
+            models.add_adapter(
+                model, training.lora, models.AdapterBase(*named, _start_fingerprint(settings, base)), seed
+            )
+        return model, models.load_tokenizer(place, revision)
     assert settings.architecture is not None
     texts = [_text(settings, row) for row in tokenizer_rows]
     return models.build_from_scratch(settings.architecture, texts, seed)
@@ -101,7 +111,14 @@ def _text(settings: ModelSettings, row: Example) -> str:
     return f"{prompt.text}{row['reply']}"
 
 
-def _start_fingerprint(settings: ModelSettings) -> str:
+def _base(settings: ModelSettings, base: Path | None) -> tuple[str, str | None]:
+    """The folder or the hub id to read the base checkpoint from, and its revision."""
+    if base is not None:
+        return str(base), None
+    return cast(str, settings.base_checkpoint), settings.base_revision
+
+
+def _start_fingerprint(settings: ModelSettings, base: Path | None) -> str:
     if settings.base_checkpoint is None:
         return "scratch"
-    return models.fingerprint(models.model_folder(settings.base_checkpoint, settings.base_revision))
+    return models.fingerprint(models.model_folder(*_base(settings, base)))

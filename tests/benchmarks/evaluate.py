@@ -1,6 +1,6 @@
 """What an evaluation costs, pass by pass: `python tests/benchmarks/evaluate.py --model DIR --reference-model DIR`.
 
-Without --model the demo's rows are read by an untrained model of the demo's size. Prints for each pass its rows, how
+Without --model the village's rows are read by an untrained model of their size. Prints for each pass its rows, how
 many rows went through the model for each (equal rows are judged once, a generated token is one more step), the
 seconds and rows per second, and its share; then the whole command's seconds, imports and benchmark included.
 --backward also times the gradient norms row by row, in turns with the vectorised pass.
@@ -30,7 +30,7 @@ SETTINGS = EvaluationSettings(fluency=FluencySettings(classifier=None))
 
 
 def untrained(folder: Path, examples: list[dict[str, Any]]) -> Path:
-    """A model of the demo's size that has learnt nothing."""
+    """A model of the village's size that has learnt nothing."""
     architecture = Architecture(vocab_size=2048, hidden_size=64, intermediate_size=176, max_positions=512)
     model, tokenizer = build_from_scratch(architecture, [row["prompt"] + row["reply"] for row in examples], seed=0)
     save_model(model, tokenizer, folder)
@@ -78,14 +78,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--reference-model", type=Path)
-    parser.add_argument("--data", help="a folder in TOFU's layout; none = the demo's rows")
+    parser.add_argument("--data", help="a folder in TOFU's layout; none = the village's rows")
     parser.add_argument("--forget-split", default="forget05")
     parser.add_argument("--template", default="llama2-chat")
     parser.add_argument("--backward", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        name = "tofu" if options.data else "demo"
+        name = "tofu" if options.data else "village"
         values = {"source": options.data, "split": options.forget_split} if options.data else {}
         settings = benchmarks.load(name).Settings.parse(values, name)
         start = time.perf_counter()

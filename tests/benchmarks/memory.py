@@ -158,7 +158,7 @@ def study_of(shape: dict[str, int], case: Case) -> Study:
     """The study whose first run the step is of: the defaults, with the case's changes."""
     values = {
         "study": "s",
-        "benchmark": {"name": "demo"},
+        "benchmark": {"name": "village"},
         "taggers": {"gold": {"name": "annotations"}},
         "model": {"architecture": shape, "dtype": case.dtype},
         "methods": {"palu": {}},

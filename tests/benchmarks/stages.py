@@ -1,4 +1,4 @@
-"""What each stage of a finished study took: `python tests/benchmarks/stages.py logs/demo results/demo`.
+"""What each stage of a finished study took: `python tests/benchmarks/stages.py logs/village results/village`.
 
 Prints, for each stage with a benchmark file under the first folder, its number of jobs, their wall-clock and CPU
 seconds, and the largest resident memory of one job; then the size on disk of the other folders.

@@ -11,6 +11,7 @@ chunked head.
 bound: the model's body forward and backward on ours's packed tokens, and the products with the head's weight that no
 method can leave out: for a common position z, the reference's z from the frozen weight, the gradients of state and
 weight; for a retain or an initiating position all but the reference's. No softmax, no loss.
+finetune, only where `--ways` names it: the training of the same rows on their likelihood, as a plain fine-tuning.
 
 Weights are random; lengths and spans are drawn like TOFU's forget05 in a 32k-word vocabulary (questions 18 tokens
 and 8 of template, replies 39 with standard deviation 14, runs of 3 tokens for every 10 of a reply). Each way runs in
@@ -47,7 +48,7 @@ from palu.roles import COMMON, END, PROMPT, SENSITIVE
 from palu.spans import run_offsets
 from palu.training.checkpoints import Checkpoints
 from palu.training.loop import Loop, Machine, Rows
-from palu.training.objective import UnlearnObjective
+from palu.training.objective import LikelihoodObjective, Objective, UnlearnObjective
 from palu.training.plan import Plan, StepRows
 from palu.training.settings import TrainingSettings
 
@@ -71,7 +72,7 @@ SHAPES = {
     "llama-3.2-1b": Shape(2048, 16, 32, 8, 8192, 128256),
     "llama-3.1-8b": Shape(4096, 32, 32, 8, 14336, 128256, tie_word_embeddings=False),
 }
-WAYS = ("authors", "ours", "bound")
+WAYS = ("authors", "ours", "bound", "finetune")
 SETTINGS = palu.Settings()
 
 
@@ -80,8 +81,13 @@ def build_model(shape: str, dtype: str, device: str) -> Any:
 
     config = LlamaConfig(**SHAPES[shape]._asdict())
     torch.manual_seed(0)
-    with torch.device(device):
-        return LlamaForCausalLM(config).to(getattr(torch, dtype)).eval()
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, dtype))
+    try:
+        with torch.device(device):
+            return LlamaForCausalLM(config).eval()
+    finally:
+        torch.set_default_dtype(usual)
 
 
 def draw_rows(count: int, vocabulary: int, seed: int, name: str) -> list[tokens.TokenRow]:
@@ -129,7 +135,8 @@ class Step:
         total = sum(len(row) for row in [*self.forget, *self.retain])
         return round(total * self.options.micro_rows / self.options.rows * 1.15)
 
-    def run(self) -> None:
+    def run(self) -> dict[str, float]:
+        """Add the gradients; return the mean of each term, of a step that is cut those of its last part."""
         raise NotImplementedError
 
 
@@ -140,18 +147,21 @@ class Authors(Step):
         super().__init__(options)
         self.reference = build_model(options.shape, options.dtype, options.device).requires_grad_(False)
 
-    def run(self) -> None:
+    def run(self) -> dict[str, float]:
         micro = self.options.micro_rows
         for start in range(0, self.options.rows, micro):
             forget = tokens.collate(self.forget[start : start + micro], 0).to(self.options.device)
             retain = tokens.collate(self.retain[start : start + micro], 0).to(self.options.device)
-            (self._forget_loss(forget) + self._retain_loss(retain)).backward()
+            terms = (*self._forget_terms(forget), self._retain_loss(retain))
+            torch.stack(terms).sum().backward()
+        return dict(zip(("local", "common", "retain"), (term.item() for term in terms), strict=True))
 
     def _logits(self, model: Any, batch: tokens.Batch) -> Tensor:
         logits: Tensor = model(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False).logits
         return logits.float().flatten(0, 1)
 
-    def _forget_loss(self, batch: tokens.Batch) -> Tensor:
+    def _forget_terms(self, batch: tokens.Batch) -> tuple[Tensor, Tensor]:
+        """The means of L_local and of L_common."""
         z = self._logits(self.model, batch)
         with torch.no_grad():
             reference_z = self._logits(self.reference, batch)
@@ -162,7 +172,7 @@ class Authors(Step):
         chosen = z[initiating].gather(-1, best)
         local = (chosen - z[initiating].mean(-1, keepdim=True)).square().mean(-1)
         common = palu.common(batch)
-        return local.mean() + (kl * common).sum() / common.sum()
+        return local.mean(), (kl * common).sum() / common.sum()
 
     def _retain_loss(self, batch: tokens.Batch) -> Tensor:
         z = self._logits(self.model, batch)
@@ -178,25 +188,43 @@ class Ours(Step):
         super().__init__(options)
         self.folder = tempfile.TemporaryDirectory()
         states, topk = (Path(self.folder.name) / name for name in ("states.parquet", "topk.parquet"))
-        facts = {"dtype": options.dtype}
+        facts = {"dtype": options.dtype, "mixed_precision": options.mixed_precision}
         batches = [tokens.collate(self.forget[start : start + 8], 0) for start in range(0, options.rows, 8)]
         write_states_of(self.model, batches, states, facts, Kept())
-        weight, _ = models.output_head(self.model)
-        write_topk_of([self.forget], states, Projection(weight.float()), SETTINGS.top_k, topk, facts)
+        weight, _, transform = models.output_head(self.model)
+        head = Projection(weight.float(), transform=transform)
+        write_topk_of([self.forget], states, head, SETTINGS.top_k, topk, facts)
+        del head
         paths = ReferencePaths(states, topk)
         references = References(SETTINGS.needs, paths, {}, SETTINGS.top_k, first_n=SETTINGS.first_n)
-        self.loop = Loop(
-            UnlearnObjective(self.model, palu, SETTINGS, references),
-            Rows(self.forget, self.retain, 0),
-            Plan(0, options.rows, options.rows, options.rows, 1),
-            TrainingSettings(),
+        if options.lora:
+            models.add_adapter(self.model, models.LoraSettings(), models.AdapterBase("", None, ""), seed=0)
+        self.loop = self._loop(UnlearnObjective(self.model, palu, SETTINGS, references), self.retain)
+
+    def _loop(self, objective: Objective, partners: list[tokens.TokenRow]) -> Loop:
+        items = self.forget if partners else [*self.forget, *self.retain]
+        return Loop(
+            objective,
+            Rows(items, partners, 0),
+            Plan(0, len(items), len(partners), len(items), 1),
+            TrainingSettings(mixed_precision=self.options.mixed_precision),
             Checkpoints(Path(self.folder.name), {}),
-            Machine(micro_batch_tokens=self.micro_tokens, packed=not options.padded),
+            Machine(micro_batch_tokens=self.micro_tokens, packed=not self.options.padded),
         )
 
-    def run(self) -> None:
-        every = [*range(self.options.rows)]
-        self.loop.accumulate(StepRows(every, every, []))
+    def run(self) -> dict[str, float]:
+        rows = self.loop.rows
+        totals, units = self.loop.accumulate(StepRows([*range(len(rows.items))], [*range(len(rows.partners))], []))
+        return {term: totals[term] / units[term] for term in totals}
+
+
+class Finetune(Ours):
+    """The same loop on the likelihood of the same rows."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        Step.__init__(self, options)
+        self.folder = tempfile.TemporaryDirectory()
+        self.loop = self._loop(LikelihoodObjective(self.model), [])
 
 
 class Bound(Step):
@@ -206,7 +234,7 @@ class Bound(Step):
         super().__init__(options)
         self.frozen = models.output_head(self.model)[0].detach().clone()
 
-    def run(self) -> None:
+    def run(self) -> dict[str, float]:
         from palu.training.plan import RowGroup, cut
 
         for group in cut(RowGroup(self.forget, self.retain, []), self.micro_tokens, packed=True):
@@ -230,6 +258,10 @@ class Bound(Step):
                 weight.grad = total.to(weight.dtype) if weight.grad is None else weight.grad.add_(total)
             del total, z
             hidden.backward(gradient)
+        return {}
+
+
+STEPS: dict[str, type[Step]] = {"authors": Authors, "ours": Ours, "bound": Bound, "finetune": Finetune}
 
 
 def held_bytes(device: str, peak: bool) -> int:
@@ -260,8 +292,8 @@ def watch_memory(device: str, on: bool) -> None:
 def measure(options: argparse.Namespace) -> dict[str, float]:
     """The memory of a first step, and the median seconds of those after it."""
     before = held_bytes(options.device, peak=False)
-    step = {"authors": Authors, "ours": Ours, "bound": Bound}[options.way](options)
-    own = 2 * sum(p.numel() * p.element_size() for p in step.model.parameters())
+    step = STEPS[options.way](options)
+    own = sum(p.numel() * p.element_size() * (2 if p.requires_grad else 1) for p in step.model.parameters())
     seconds = []
     watch_memory(options.device, on=True)
     for index in range(options.repeats + 1):
@@ -291,19 +323,26 @@ def in_own_process(way: str, arguments: list[str]) -> dict[str, float]:
     return facts
 
 
+def parser() -> argparse.ArgumentParser:
+    """What describes a step; `parse_args([])` gives the defaults."""
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--shape", choices=SHAPES, default="smollm-135m")
+    found.add_argument("--rows", type=int, default=32, help="forget rows of a step; as many retain rows beside them")
+    found.add_argument("--micro-rows", type=int, default=32, help="forget rows that go through the model at once")
+    found.add_argument("--device", default="cpu")
+    found.add_argument("--dtype", default="float32")
+    found.add_argument("--mixed-precision", choices=("no", "bf16"), default="no", help="of ours and finetune")
+    found.add_argument("--lora", action="store_true", help="ours with an adapter")
+    found.add_argument("--repeats", type=int, default=1, help="steps whose median counts, in each turn")
+    found.add_argument("--turns", type=int, default=3, help="processes of each way, one after another in turns")
+    found.add_argument("--padded", action="store_true", help="ours with a row a line")
+    found.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS[:3])
+    found.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=SHAPES, default="smollm-135m")
-    parser.add_argument("--rows", type=int, default=32, help="forget rows of a step; as many retain rows beside them")
-    parser.add_argument("--micro-rows", type=int, default=32, help="forget rows that go through the model at once")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--repeats", type=int, default=1, help="steps whose median counts, in each turn")
-    parser.add_argument("--turns", type=int, default=3, help="processes of each way, one after another in turns")
-    parser.add_argument("--padded", action="store_true", help="ours with a row a line")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser().parse_args()
     if options.way:
         print(json.dumps(measure(options)))
         return

@@ -13,7 +13,7 @@ from palu.hub import access
 
 STUDY = {
     "study": "own",
-    "benchmark": {"name": "demo", "people": 8, "held_out_people": 1, "forget_people": 2},
+    "benchmark": {"name": "village", "people": 8, "held_out_people": 1, "forget_people": 2},
     "model": {"name": "toy", "architecture": {"vocab_size": 400, "hidden_size": 16, "layers": 1, "heads": 2}},
     "taggers": {"gold": {"name": "annotations"}},
     "methods": {"palu": {"top_k": 40}},

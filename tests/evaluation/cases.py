@@ -50,6 +50,7 @@ def evidence(
     retain=NO_RETAIN,
     continuation_tokens=128,
     answer_losses=NOT_GIVEN["original"],
+    gold=None,
 ):
     """Evidence over `rows`; readings, generations and answer_losses by example_id."""
     kinds = frozenset((example["part"], example["reply_kind"]) for example in rows)
@@ -62,4 +63,5 @@ def evidence(
         first_n=first_n,
         continuation_tokens=continuation_tokens,
         answer_losses=answer_losses,
+        gold=gold,
     )

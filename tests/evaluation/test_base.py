@@ -25,9 +25,9 @@ def test_a_mean_over_a_missing_item_is_missing_and_gives_its_reason():
 
 
 def test_a_scope_tells_what_the_benchmark_lacks():
-    scope = Scope("demo", frozenset({("forget", "original"), ("forget", "perturbed")}))
+    scope = Scope("village", frozenset({("forget", "original"), ("forget", "perturbed")}))
     assert scope.lacking("forget", "perturbed") is None
-    assert scope.lacking("real_authors") == Missing("benchmark demo has no part real_authors", absent=True)
+    assert scope.lacking("real_authors") == Missing("benchmark village has no part real_authors", absent=True)
     assert scope.lacking("forget", "paraphrase") == Missing(
-        "benchmark demo has no paraphrase replies in part forget", absent=True
+        "benchmark village has no paraphrase replies in part forget", absent=True
     )

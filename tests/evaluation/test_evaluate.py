@@ -119,7 +119,7 @@ def test_the_command_reads_the_benchmarks_own_spans_and_asks_the_original(model_
     settings = "{max_new_tokens: 2, gradient_norms: false, fluency: {classifier: null}}"
     out = tmp_path / "out"
     words = ["--model", str(model_path), "--original", str(model_path), "--settings", settings, "--out", str(out)]
-    assert main(["evaluate", "--benchmark", "demo", *village, *words]) == 0
+    assert main(["evaluate", "--benchmark", "village", *village, *words]) == 0
     summary = json.loads((out / "summary.json").read_text())
     judged = ("first_word_probability", "span_leak", "span_leak_paraphrase", "empty_answers")
     assert all(0 <= summary[name] <= 1 for name in judged)

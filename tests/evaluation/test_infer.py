@@ -62,6 +62,25 @@ def test_another_setting_makes_the_tables_anew(evaluated, model_path, examples_p
     assert {r["token_count"] for r in tables.rows(tmp_path / "generations.parquet", "generations")} == {3}
 
 
+def test_mixed_precision_differs_by_rounding_only_and_is_recorded(evaluated, model_path, examples_path, tmp_path):
+    settings = EvaluationSettings(max_new_tokens=4, mixed_precision="bf16")
+    bfloat16 = ModelSettings(template="llama2-chat", max_length=200, dtype="bfloat16")
+    infer(model_path, examples_path, tmp_path, bfloat16, settings)
+    exact, rounded = (tables.rows(folder / "logprobs.parquet", "logprobs") for folder in (evaluated, tmp_path))
+    differences = [
+        abs(one - other)
+        for row, same in zip(exact, rounded, strict=True)
+        for one, other in zip(row["log_probs"], same["log_probs"], strict=True)
+    ]
+    assert 0 < max(differences) < 0.5
+    assert sum(differences) / len(differences) < 0.05
+    norms = [tables.rows(folder / "gradient_norms.parquet", "scores") for folder in (evaluated, tmp_path)]
+    assert [row["value"] for row in norms[1]] == pytest.approx([row["value"] for row in norms[0]], rel=0.1)
+    facts = tables.provenance(tmp_path / "logprobs.parquet")
+    assert '"mixed_precision":"bf16"' in facts["settings"].replace(" ", "")
+    assert facts["dtype"] == "float32", "weights stay in float32, as in training"
+
+
 def test_paraphrased_questions_are_neither_asked_nor_read_where_they_are_not_wanted(
     model_path, examples_path, tmp_path
 ):

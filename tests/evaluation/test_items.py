@@ -51,6 +51,14 @@ def test_an_item_without_its_original_reply_is_an_error_that_names_a_row():
         Items([row("forget/0/perturbed/0")]).of("forget")
 
 
+def test_a_limit_takes_items_at_even_distances_of_its_part_alone():
+    rows = [row(f"{part}/{number}/original/0") for part in ("forget", "retain") for number in range(10)]
+    items = Items(rows, {"retain": 4})
+    assert ids(item.original for item in items.of("retain")) == [f"retain/{i}/original/0" for i in (0, 2, 5, 7)]
+    assert len(items.of("forget")) == 10
+    assert len(Items(rows, {"retain": 20}).of("retain")) == 10
+
+
 @pytest.mark.parametrize("paraphrased_questions", [False, True])
 def test_each_row_is_read_once_and_holdout_rows_are_not_asked(paraphrased_questions):
     settings = EvaluationSettings(paraphrased_questions=paraphrased_questions)
@@ -72,6 +80,13 @@ def test_documents_are_read_and_not_asked():
     items = [item for part in ("forget", "verbmem", "knowmem_retain") for item in Items(rows).of(part)]
     assert ids(asked_rows(items, EvaluationSettings())) == ["verbmem/0/original/0", "knowmem_retain/0/original/0"]
     assert ids(read_rows(items, EvaluationSettings())) == ids(rows)
+
+
+def test_neighbours_are_asked_and_their_replies_are_not_read():
+    rows = [row(f"{part}/0/original/0") for part in ("near", "far", "forget")]
+    items = [item for part in ("near", "far", "forget") for item in Items(rows).of(part)]
+    assert ids(asked_rows(items, EvaluationSettings())) == ids(rows)
+    assert ids(read_rows(items, EvaluationSettings())) == ["forget/0/original/0"]
 
 
 def test_membership_is_told_between_the_texts_that_a_benchmark_has_for_it():

@@ -49,15 +49,24 @@ def test_rows_of_the_same_tokens_are_judged_once(model, rows, monkeypatch):
     real = logprobs.hidden_states
 
     def count(model, batch):
-        passed.extend(batch.example_ids)
+        passed.append(batch.input_ids)
         return real(model, batch)
 
     monkeypatch.setattr(logprobs, "hidden_states", count)
     told = []
     found = judge(model, [rows[0], rows[1], rows[0]], 2, told.append)
-    assert sorted(passed) == sorted([rows[0].example_id, rows[1].example_id])
+    once = len({tuple(row.input_ids[:t]) for row in rows[:2] for t in range(1, len(row) + 1)})
+    assert [tokens.shape for tokens in passed] == [(1, once)]
+    assert once < len(rows[0]) + len(rows[1])
     assert found[0].log_probs.tolist() == found[2].log_probs.tolist()
     assert sum(told) == 3
+
+
+@pytest.mark.parametrize("line_tokens", [1, 40, 10**6])
+def test_lines_of_any_length_give_what_each_row_gives_by_itself(model, rows, line_tokens, monkeypatch):
+    monkeypatch.setattr(logprobs, "LINE_TOKENS", line_tokens)
+    for row, judged in zip(rows, judge(model, rows, pad_id=2), strict=True):
+        np.testing.assert_allclose(judged.log_probs, naive(model, row)[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("positions_per_block", [3, 10**6])

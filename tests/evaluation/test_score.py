@@ -18,6 +18,8 @@ from palu.models import ModelSettings
 
 SETTINGS = EvaluationSettings(max_new_tokens=4, fluency=FluencySettings(classifier=None))
 OPTIONAL = {
+    "far_accuracy",
+    "near_accuracy",
     "knowledge_memorization_forget",
     "knowledge_memorization_forget_stemmed",
     "knowledge_memorization_retain",

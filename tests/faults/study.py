@@ -11,7 +11,7 @@ from tests.workflow import conftest as small
 BASE, CLASSIFIER = "given/base", "given/classifier"
 STUDY = small.STUDY | {
     "study": "faults",
-    "benchmark": {"name": "demo", "people": 8, "held_out_people": 1, "forget_people": 1},
+    "benchmark": {"name": "village", "people": 8, "held_out_people": 1, "forget_people": 1},
     "model": {"name": "toy", "max_length": 96, "base_checkpoint": BASE},
     "taggers": {"gold": {"name": "annotations"}, "surprisal": {"name": "surprisal", "against": BASE}},
     "tagging": {"gold": "gold"},
@@ -28,7 +28,7 @@ STUDY = small.STUDY | {
     "trajectory_epochs": [],
 }
 # What a rule reads that is the user's own, not the study's
-GIVEN = {"fetch_model": (BASE,), "finetune_model": (BASE,), "classify_generations": (CLASSIFIER,)}
+GIVEN = {"fetch_model": (BASE,), "classify_generations": (CLASSIFIER,)}
 # Stage -> its rule, and what the outputs of the job that stands for it have in their names
 STAGES = {
     "benchmark": ("prepare_benchmark", ""),

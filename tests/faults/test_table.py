@@ -35,5 +35,5 @@ def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_message_loses_what_differs_between_machines() -> None:
-    message = "/tmp/a/copy/results/demo-68571708/x.parquet: made with 0123456789abcdef"
+    message = "/tmp/a/copy/results/village-68571708/x.parquet: made with 0123456789abcdef"
     assert plain(message) == "x.parquet: made with …"

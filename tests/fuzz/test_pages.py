@@ -122,7 +122,7 @@ def test_pages_and_spreadsheets_of_a_study_hold_its_texts_to_the_letter(tmp_path
         index = builder.index(seeds=1, rivals=("npo",))
         index["study"], index["runs"][0]["label"] = rows[0][3], rows[1][3]
         write_report(index, Path("out"))
-        items = read(Path("data/demo.parquet"), "examples").to_pylist()
+        items = read(Path("data/village.parquet"), "examples").to_pylist()
     originals = [row for row in items if row["part"] == "forget" and row["reply_kind"] == "original"]
     with (folder / "out/evidence.csv").open(encoding="utf-8", newline="") as handle:
         lines = list(csv.DictReader(handle))

@@ -131,7 +131,7 @@ def test_any_assignment_is_read_or_refused_in_one_line(key, value):
 
 
 @examples(40)
-@given(st.data(), st.sampled_from([path for path in STUDIES if path.stem in {"demo", "custom", "taggers"}]))
+@given(st.data(), st.sampled_from([path for path in STUDIES if path.stem in {"village", "custom", "taggers"}]))
 def test_palu_check_says_what_is_wrong_with_any_study(tmp_path_factory, data, path):
     file = tmp_path_factory.getbasetemp() / "checked.yaml"
     file.write_text(plain_json(changed(data.draw, study(path))), encoding="utf-8")
@@ -145,7 +145,7 @@ def test_palu_check_says_what_is_wrong_with_any_study(tmp_path_factory, data, pa
 @examples(40)
 @given(ANY_TEXT)
 def test_a_name_that_is_no_folder_is_refused_in_one_line(name):
-    values = copy.deepcopy(study(STUDIES[0].with_name("demo.yaml")))
+    values = copy.deepcopy(study(STUDIES[0].with_name("village.yaml")))
     for changes in ({"study": name}, {"methods": {name: {"method": "npo"}}}, {"taggers": {name: {"name": "spacy"}}}):
         told = refusal(lambda changes=changes: Study.parse(values | changes, "study.yaml"))
         if told is None:
@@ -187,7 +187,7 @@ def test_a_merged_key_may_be_overwritten():
 
 
 def test_a_grid_of_billions_of_runs_is_refused_before_it_is_counted_out():
-    values = study(STUDIES[0].with_name("demo.yaml"))
+    values = study(STUDIES[0].with_name("village.yaml"))
     grid = {key: [0.5, 1.0, 2.0] * 100 for key in ("local_weight", "common_weight", "retain_weight", "entropy_weight")}
     grid.pop("entropy_weight")
     told = refusal(lambda: Study.parse(values | {"methods": {"palu": {"tagger": "gold", **grid}}}, "s.yaml"))
@@ -196,7 +196,7 @@ def test_a_grid_of_billions_of_runs_is_refused_before_it_is_counted_out():
 
 @pytest.mark.parametrize("section", ["methods", "taggers"])
 def test_a_name_that_is_a_list_is_an_unknown_name(section):
-    values = study(STUDIES[0].with_name("demo.yaml"))
+    values = study(STUDIES[0].with_name("village.yaml"))
     key = {"methods": "method", "taggers": "name"}[section]
     with pytest.raises(UserError, match=rf"s.yaml: {section}.x.{key}: unknown \w+ \['a'\]"):
         Study.parse({**values, section: {"x": {key: ["a"]}}}, "s.yaml")

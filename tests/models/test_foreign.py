@@ -83,11 +83,11 @@ def test_quantised_weights_are_refused_by_their_method(folder, found, method, is
     assert "model.dequantize()" in line
 
 
-def test_a_gguf_file_alone_is_refused_with_how_to_convert_it(tmp_path):
+def test_a_gguf_file_alone_is_refused_with_how_to_name_it(tmp_path):
     (tmp_path / "model-Q4_K_M.gguf").write_bytes(b"GGUF")
     line = refusal(tmp_path)
-    assert "model-Q4_K_M.gguf is a GGUF file" in line
-    assert "gguf_file='model-Q4_K_M.gguf'" in line
+    assert "with a GGUF file" in line
+    assert line.endswith(f"name the file itself, {tmp_path / 'model-Q4_K_M.gguf'}")
 
 
 def test_a_folder_without_a_tokenizer_names_the_file(folder):

@@ -14,7 +14,7 @@ from palu.planning.check import check
 from palu.planning.machine import Room
 from palu.reference.states import write_states
 from palu.study import Study
-from tests import hard_models
+from tests import gguf_files, hard_models
 
 ROOM = Room(memory=64 * 10**9, gpu_memory=None, free_disk=10**12)
 NO_SYSTEM = (
@@ -134,4 +134,20 @@ def test_no_number_of_a_checkpoint_is_read(own, monkeypatch):
 
 def test_an_architecture_is_no_checkpoint(own):
     study = Study.parse(own | {"model": {"architecture": Architecture().model_dump()}}, "study.yaml")
-    assert checkpoints.local_folders(study) == []
+    assert checkpoints.local_checkpoints(study) == []
+
+
+@pytest.mark.parametrize("role", ["checkpoint", "retain_checkpoint", "base_checkpoint"])
+def test_check_reads_a_gguf_file_by_its_header(own, tmp_path, role):
+    path = gguf_files.write(tmp_path / "m.gguf")
+    model = {"checkpoint": own["model"]["checkpoint"]} if role == "retain_checkpoint" else {}
+    values = own | {"model": model | {role: str(path), "max_length": 64}}
+    found = check(values, "study.yaml", ROOM)
+    assert found.problems == []
+    if not model:
+        parameters = sum(parameter.numel() for parameter in gguf_files.small_model()[0].parameters())
+        assert f"model model: {parameters / 1000:.2f} thousand parameters, float32, {path}" in found.lines
+        assert "by the model's tokenizer" in found.told()
+    path.write_bytes(path.read_bytes()[:-1])
+    (told,) = check(values, "study.yaml", ROOM).problems
+    assert told.startswith(f"{path}: a GGUF file that was cut")

@@ -38,6 +38,14 @@ def test_counts_of_rows_spans_and_wrong_replies(own, tmp_path):
     assert found.parts["retain"].rows == len(QUESTIONS) - 40
 
 
+def test_neighbours_are_counted_and_are_no_rows_to_forget(own, tmp_path):
+    (tmp_path / "near.jsonl").write_text('{"prompt": "Who?", "reply": "Ann did.", "spans": [[0, 3]]}\n')
+    benchmark = own["benchmark"] | {"near": str(tmp_path / "near.jsonl")}
+    found = data.read(Study.parse(own | {"benchmark": benchmark}, "study.yaml").benchmark, None, 64)
+    assert (found.parts["near"].rows, found.parts["near"].span_rows) == (1, 1)
+    assert found.forget == [found.parts["forget"]]
+
+
 def test_a_row_with_a_prompt_is_cut_short_and_a_document_is_cut_into_pieces(own, tmp_path):
     path = tmp_path / "forget.jsonl"
     path.write_text(json.dumps({"prompt": "p", "reply": "x" * 4000}) + "\n" + json.dumps({"text": "x" * 4000}) + "\n")

@@ -15,7 +15,7 @@ from palu.study import Study
 def study(model: dict, **training) -> Study:
     values = {
         "study": "s",
-        "benchmark": {"name": "demo"},
+        "benchmark": {"name": "village"},
         "taggers": {"gold": {"name": "annotations"}},
         "model": model,
         "methods": {"palu": {}},

@@ -15,7 +15,11 @@ from palu.progress.watch import job_lines, watch
 def jobs(tmp_path):
     """Two logs that are being written and one that is not."""
     handles = []
-    for name, text in (("demo/palu.log", "training: step 2/9\n"), ("demo/npo/seed0.log", ""), ("demo/old.log", "x\n")):
+    for name, text in (
+        ("village/palu.log", "training: step 2/9\n"),
+        ("village/npo/seed0.log", ""),
+        ("village/old.log", "x\n"),
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

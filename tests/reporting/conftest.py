@@ -97,7 +97,7 @@ class StudyBuilder:
         """A forget row whose span is `secret`."""
         row = len(self.examples)
         example = {
-            "example_id": f"forget/{row:05d}/original/0", "item_id": f"demo/{row}", "reply_kind": "original",
+            "example_id": f"forget/{row:05d}/original/0", "item_id": f"village/{row}", "reply_kind": "original",
             "reply_index": 0, "prompt_kind": "original", "part": "forget", "prompt": prompt, "reply": reply,
             "group": group, "source_revision": "1",
         }  # fmt: skip
@@ -113,7 +113,7 @@ class StudyBuilder:
         # to be forgotten too, but only to tell when to stop: no report shows it
         watched = dict(self.examples[0], example_id="validation/00000/original/0", part="validation", reply=WATCHED)
         spans = [*self.spans, dict(self.spans[0], example_id=watched["example_id"], char_start=0, char_end=7)]
-        tables.write(Path("data/demo.parquet"), "examples", [*self.examples, utility, wrong, watched], {})
+        tables.write(Path("data/village.parquet"), "examples", [*self.examples, utility, wrong, watched], {})
         tables.write(Path("tags/gold.parquet"), "spans", spans, {"tagger": "gold"})
 
     def evaluation(self, folder: str, model: str, seed: int = 0, weight: float = 1.0) -> str:
@@ -277,13 +277,13 @@ class StudyBuilder:
         for rival in rivals:
             runs += [self.run(rival, seed, {"alpha": 1.0, "gamma": 1.0}, {}) for seed in range(seeds)]
         return {
-            "study": "demo", "benchmark": {"name": "demo", "split": "default", "people": 32, "seed": 0},
-            "model": {"name": "tiny", "key": "tiny-1a2b3c4d", "template": "plain"}, "examples": "data/demo.parquet",
+            "study": "village", "benchmark": {"name": "village", "split": "default", "people": 32, "seed": 0},
+            "model": {"name": "tiny", "key": "tiny-1a2b3c4d", "template": "plain"}, "examples": "data/village.parquet",
             "spans": {"gold": "tags/gold.parquet"}, "display_tagger": "gold",
             "evaluation": {"first_n": FIRST_N, "max_new_tokens": 200}, "generations": 12,
             "original": {"evaluation": self.evaluation("results/original", "original")},
             "retain": {"evaluation": retain}, "runs": runs,
-            "selection": {"note": "24 held-out people of the demo, none of whom is reported here"},
+            "selection": {"note": "24 held-out people of the village, none of whom is reported here"},
         }  # fmt: skip
 
 

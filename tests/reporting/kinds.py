@@ -1,5 +1,6 @@
 """Small studies on disk that are not of questions about people: documents to forget, and a user's own requests."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,53 @@ def requests_index(rows: int = 3, seeds: int = 1, has_retain_rows: bool = True) 
         "original": {"evaluation": evaluation("results/original", of(0.96, 0.98, 0.95), says)}, "runs": runs,
         "commands": ["snakemake --cores all --configfile results/mine/study.yaml"],
     }  # fmt: skip
+
+
+def neighbours_index() -> dict[str, Any]:
+    """The same with neighbours: the original answers all but one; the first setting loses one that is near, and the
+    second the one that is far too."""
+    index = requests_index()
+    rows = tables.rows(Path(index["examples"]), "examples")
+    rows += [
+        {
+            **rows[n],
+            "example_id": f"forget/{n:05d}/question/0",
+            "prompt_kind": "paraphrase",
+            "prompt": f"Code {n}, say?",
+        }
+        for n in range(3)
+    ]
+    near = [example("near", n, f"What is door {n}?", f"Door {n} is R{n}D.", f"d{n}") for n in range(2)]
+    far = [example("far", 0, "Where is Oslo?", "Oslo is in Norway.", "f0")]
+    tables.write(Path(index["examples"]), "examples", [*rows, *near, *far], {"benchmark": "custom"})
+    texts = [*(f"R{n}D" for n in range(2)), "Norway"]
+    spans = [_span(row, text) for row, text in zip([*near, *far], texts, strict=True)]
+    tables.write(Path("data/custom.gold.parquet"), "spans", spans, {})
+    ids = [row["example_id"] for row in (*near, *far)]
+    rights = {"original": (1, 0, 1), "palu": (0, 0, 1), "second": (0, 0, 0)}
+    entries = zip(rights.values(), (index["original"], *index["runs"]), strict=True)
+    for (one, two, three), entry in entries:
+        add_items(entry["evaluation"], "near_accuracy", {ids[0]: one, ids[1]: two})
+        add_items(entry["evaluation"], "far_accuracy", {ids[2]: three})
+        said = [
+            row["reply"] if right else "I forgot." for row, right in zip([*near, *far], (one, two, three), strict=True)
+        ]
+        path = Path(entry["evaluation"]) / "generations.parquet"
+        old = tables.rows(path, "generations")
+        new = [{"example_id": key, "generation": text, "token_count": 3} for key, text in zip(ids, said, strict=True)]
+        tables.write(path, "generations", [*old, *new], {})
+    return index | {"gold": "data/custom.gold.parquet"}
+
+
+def add_items(folder: str, metric: str, values: dict[str, float]) -> None:
+    """Give an evaluation a metric that is a mean over items."""
+    path = Path(folder)
+    found: dict[str, dict[str, float]] = {metric: values}
+    for row in tables.rows(path / "scores.parquet", "scores"):
+        found.setdefault(row["metric"], {})[row["example_id"]] = row["value"]
+    write_scores(path, found)
+    summary = json.loads((path / "summary.json").read_text())
+    write_json(path / "summary.json", summary | {metric: sum(values.values()) / len(values)})
 
 
 def _span(row: dict[str, Any], text: str) -> dict[str, Any]:

@@ -35,6 +35,23 @@ def test_a_users_rows_are_kept_by_the_probability_and_rouge_of_retained_rows():
     assert names(aims("span_leak", "retain_probability").kept) == ["retain_probability", "retain_rouge"]
 
 
+def test_neighbours_are_targets_where_some_model_was_measured_by_them():
+    found = aims("span_leak", "retain_probability", "near_accuracy", "far_accuracy")
+    assert names(found.kept) == ["retain_probability", "retain_rouge", "near_accuracy", "far_accuracy"]
+    assert names(aims("model_utility", "far_accuracy").kept) == ["model_utility", "far_accuracy"]
+    assert {measure.aim for measure in found.kept} == {"keep"}
+
+
+def test_neighbours_alone_tell_the_cost_of_a_study_without_retain_rows():
+    assert names(aims("span_leak", "near_accuracy").kept) == ["near_accuracy"]
+
+
+def test_no_setting_is_chosen_by_neighbours():
+    found = aims("span_leak", "model_utility", "near_accuracy", "far_accuracy")
+    assert names(found.kept_on("validation")) == ["model_utility"]
+    assert found.kept_on("forget") == found.kept
+
+
 def test_an_old_evaluation_keeps_the_targets_that_it_was_not_measured_by():
     found = aims("forget_rouge")
     assert (found.gone, found.language, found.kept) == (GONE[:1], LANGUAGE, KEPT[0])

@@ -164,7 +164,7 @@ def test_leaks_of_the_validation_rows_that_are_not_known_choose_nothing_and_say_
 
 
 def test_a_study_with_one_setting_each_names_its_note_or_that_there_is_none(small_index):
-    assert selected(small_index).words.startswith("24 held-out people of the demo")
+    assert selected(small_index).words.startswith("24 held-out people of the village")
     small_index["selection"] = None
     found = selected(small_index)
     assert (found.part, found.choices) == (None, ())

@@ -67,7 +67,7 @@ def test_the_evaluation_says_n_before_a_method_does(small_index):
 def test_keys_that_the_report_does_not_know_are_left_alone(small_index):
     small_index["finetune"] = {"epochs": 3}
     small_index["runs"][0]["key"] = "ab12cd34"
-    assert collect(small_index).index.study == "demo"
+    assert collect(small_index).index.study == "village"
 
 
 @pytest.mark.parametrize(

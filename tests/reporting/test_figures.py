@@ -8,7 +8,7 @@ from palu.reporting.cells import p_text
 from palu.reporting.collect import collect
 from palu.reporting.drawing import PALETTE, looks, themed
 from palu.reporting.figures import curve, draw_all
-from palu.reporting.plane import plane
+from palu.reporting.plane import front, plane
 from palu.reporting.quality import Qualities
 from palu.reporting.quality import qualities as qualities_of
 from palu.reporting.verdict import draws
@@ -62,6 +62,19 @@ def test_two_settings_of_one_method_have_no_labels_next_to_their_marks(builder):
     study = collect(builder.index(seeds=1, top_ks=(50, 200), rivals=()))
     drawing = plane(study, qualities(study))
     assert not [text for text in texts(drawing.svg) if text.startswith("p ")]
+
+
+def test_a_grid_shows_the_leak_and_the_fronts_of_its_methods(builder):
+    study = collect(builder.index(seeds=1, top_ks=(50, 200), rivals=()))
+    drawing = plane(study, qualities(study))
+    assert "Span leak (forgotten: further up)" in texts(drawing.svg)
+    assert "A line joins the settings of a method" in drawing.caption
+
+
+def test_a_front_holds_what_no_other_point_is_better_than_in_both():
+    # (kept, left): the third leaves more than the second and keeps less, the last two leave the same
+    assert front([(0.9, 0.5), (0.8, 0.2), (0.7, 0.3), (0.6, 0.1), (0.5, 0.1)]) == [(0.6, 0.1), (0.8, 0.2), (0.9, 0.5)]
+    assert front([]) == []
 
 
 def test_d_over_the_epochs_has_a_scale_of_p_values_and_ends_in_its_intervals(drawn):

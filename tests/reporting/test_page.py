@@ -118,7 +118,7 @@ def test_the_headline_tells_what_was_asked_and_the_verdicts(page):
     assert "2 groups (people, articles)" in text
     assert "1 of 2 meet all 5 targets: palu." in text
     assert "Not forgotten, language kept, utility kept" in text
-    assert "24 held-out people of the demo, none of whom is reported here" in text
+    assert "24 held-out people of the village, none of whom is reported here" in text
 
 
 def test_hostile_text_is_shown_and_does_nothing(builder):

@@ -56,7 +56,7 @@ def card(tmp_path, monkeypatch):
         "study": "s",
         "gold": "gold",
         "sets": [
-            {"name": "village", "benchmark": {"name": "demo"}, "taggers": entries},
+            {"name": "village", "benchmark": {"name": "village"}, "taggers": entries},
             {"name": "elsewhere", "skipped": "spans.jsonl: no such file"},
         ],
     }

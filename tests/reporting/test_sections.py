@@ -4,7 +4,8 @@ import pytest
 
 from palu.reporting.collect import collect
 from palu.reporting.initiating import initiating
-from palu.reporting.sections import ITEM_LIMIT, generations, provenance, tried
+from palu.reporting.sections import ITEM_LIMIT, generations, neighbours, provenance, tried
+from tests.reporting.kinds import neighbours_index
 
 
 def shown(index):
@@ -51,6 +52,24 @@ def test_without_spans_nothing_is_counted_or_marked(small_index):
     assert {segment.kind for item in found.open_items for segment in item.reply} == {""}
 
 
+@pytest.mark.usefixtures("workplace")
+def test_neighbours_that_turned_wrong_come_first_with_every_models_answer():
+    found = neighbours(collect(neighbours_index()))
+    assert [item.example_id for item in found.lost] == ["near/00000/original/0", "far/00000/original/0"]
+    assert [item.example_id for item in found.others] == ["near/00001/original/0"]
+    assert [[answer.is_right for answer in item.answers] for item in found.lost] == [
+        [True, False, False],
+        [True, True, False],
+    ]
+    assert [segment.text for segment in found.lost[1].reply if segment.kind == "span"] == ["Norway"]
+    assert [segment.text for segment in found.lost[1].answers[1].segments if segment.kind == "span"] == ["Norway"]
+
+
+def test_a_study_without_neighbours_has_no_such_section(small_index):
+    found = neighbours(collect(small_index))
+    assert found.lost == found.others == []
+
+
 def test_tried_settings_are_listed_per_method(builder):
     study = collect(builder.index(seeds=1, top_ks=(50, 200), rivals=("npo",)))
     found = tried(study)
@@ -67,7 +86,7 @@ def test_provenance_tells_settings_versions_digests_and_commands(small_index):
     assert "first_n: 2" in settings["palu"]
     assert "vocabulary: 2048" in settings["palu"]
     assert dict(found.versions)["scipy"]
-    assert [path for path, _ in found.digests][:2] == ["data/demo.parquet", "tags/gold.parquet"]
+    assert [path for path, _ in found.digests][:2] == ["data/village.parquet", "tags/gold.parquet"]
     assert len(found.digests) == 2 + 2 + 4
     assert found.commands == ["snakemake --cores 2"]
 

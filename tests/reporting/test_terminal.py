@@ -1,13 +1,17 @@
 """The lines that the terminal shows at the end."""
 
+from pathlib import Path
+
 import pytest
 
+from palu import tables
 from palu.reporting.choice import Choice, Selection
 from palu.reporting.collect import collect
 from palu.reporting.quality import qualities
 from palu.reporting.terminal import outcome
 from palu.reporting.verdict import draws, judge
 from tests.reporting.conftest import ITEMS
+from tests.reporting.kinds import neighbours_index
 
 NOTHING = Selection(None, "", "", None, ())
 
@@ -79,6 +83,61 @@ def test_what_was_not_measured_is_a_dash_with_its_reason(small_index, lines, edi
     found = outcome(study, verdicts, NOTHING, qualities(study, bootstrap))
     assert "– –" in next(line for line in found.splitlines() if line.startswith("palu "))
     assert "  not measured  Answer NLL: cannot be judged: 1 of 2 seeds have none: no reason was given" in found
+
+
+def outcome_of(index):
+    study = collect(index)
+    bootstrap = draws(study)
+    verdicts = [judge(study, bootstrap, arm) for arm in study.arms]
+    return outcome(study, verdicts, NOTHING, qualities(study, bootstrap))
+
+
+@pytest.mark.usefixtures("workplace")
+def test_the_answers_before_and_after_come_first_and_neighbours_have_columns():
+    found = outcome_of(neighbours_index() | {"questions": 3}).splitlines()
+    assert found[:15] == [
+        "To be forgotten",
+        "  What is code 0?",
+        "    original       The code is X0Y.",
+        "    palu, top_k=8  I do not know.",
+        "    palu, top_k=9  I do not know.",
+        "",
+        "To be forgotten, in other words",
+        "  Code 1, say?",
+        "    original       (not asked)",
+        "    palu, top_k=8  (not asked)",
+        "    palu, top_k=9  (not asked)",
+        "",
+        "To be kept, close to it",
+        "  What is door 0?",
+        "    original       Door 0 is R0D.",
+    ]
+    table = next(line for line in found if "leak" in line)
+    assert table.split()[-2:] == ["near", "far"]
+    (row,) = (line for line in found if line.startswith("palu, top_k=9  "))
+    # two questions and one are too few to say
+    assert row.split()[-4:] == ["0", "?", "0", "?"]
+
+
+def test_the_table_leaves_out_what_is_no_target_where_a_line_has_no_room(lines, small_index):
+    for run in small_index["runs"]:
+        run["label"] = f"{run['label']} with a name that has some thirty"
+    head = next(line for line in lines() if "leak" in line)
+    assert "utility" in head
+    assert "KS D" not in head
+    assert len(head) <= 110
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_hostile_answer_cannot_steer_the_terminal_or_break_its_lines():
+    index = neighbours_index() | {"questions": ["far/00000/original/0"]}
+    path = Path(index["original"]["evaluation"], "generations.parquet")
+    rows = [row | {"generation": "\x1b[2J a\r\nb\u2028c " + "x" * 200} for row in tables.rows(path, "generations")]
+    tables.write(path, "generations", rows, {})
+    found = outcome_of(index)
+    assert "\x1b" not in found
+    assert "␛[2J a b c xx" in found
+    assert all(len(line) <= 110 for line in found.partition("\n\n")[0].splitlines())
 
 
 def test_a_hostile_name_cannot_steer_the_terminal(small_index, lines):

@@ -91,6 +91,46 @@ def test_items_that_are_all_equal_leave_three_of_n_open(judged, small_index, edi
         assert (check.status, check.high, check.low) == (status, pytest.approx(3 / count), 0)
 
 
+@pytest.mark.parametrize(
+    ("count", "wrong_before", "wrong_after", "status"),
+    [
+        # no answer differs: of n questions up to 3 / n could, and a twentieth may
+        (100, 0, 0, "met"),
+        (60, 0, 0, "met"),
+        (40, 0, 0, "undecided"),
+        # the same answers are wrong in both: not surer than where none is
+        (100, 10, 10, "met"),
+        (40, 4, 4, "undecided"),
+        (100, 0, 1, "met"),
+        (100, 0, 5, "undecided"),
+        (100, 0, 20, "missed"),
+        # better than the original
+        (100, 20, 0, "met"),
+    ],
+)
+def test_neighbours_are_kept_at_95_percent_of_the_originals(
+    judged, small_index, edit_items, count, wrong_before, wrong_after, status
+):
+    def right(wrong):
+        return [float(nth >= wrong) for nth in range(count)]
+
+    edit_items(small_index["original"]["evaluation"], near_accuracy=right(wrong_before))
+    for run in small_index["runs"]:
+        edit_items(run["evaluation"], near_accuracy=right(wrong_after))
+    check = judged().utility[1]
+    assert (check.measure.metric, check.status) == ("near_accuracy", status)
+    assert check.aim == (pytest.approx(0.95 * (1 - wrong_before / count)), None)
+    assert 0 <= check.low <= check.value <= check.high <= 1
+
+
+def test_a_model_that_answers_no_neighbour_keeps_nothing(judged, small_index, edit_items):
+    edit_items(small_index["original"]["evaluation"], near_accuracy=1.0)
+    for run in small_index["runs"]:
+        edit_items(run["evaluation"], near_accuracy=0.0)
+    verdict = judged()
+    assert (verdict.kept, verdict.headline) == (0.0, "Forgotten, language kept, utility lost")
+
+
 def test_broken_language_misses_though_everything_is_forgotten(judged):
     gibberish = judged({"span_leak": 0.0, "repetition": 0.6})
     assert statuses(gibberish)["repetition"] == "missed"

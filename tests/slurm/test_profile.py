@@ -33,7 +33,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """Rule -> what a dry run prints of each of its jobs."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--dry-run", "--cores", "99"]
     done = subprocess.run(
-        [*command, "--workflow-profile", str(PROFILE), "--configfile", str(ROOT / "config" / "demo.yaml")],
+        [*command, "--workflow-profile", str(PROFILE), "--configfile", str(ROOT / "config" / "village.yaml")],
         cwd=tmp_path_factory.mktemp("plan"),
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,

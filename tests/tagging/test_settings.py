@@ -6,12 +6,12 @@ from palu.errors import UserError
 from palu.study import Study
 
 ROWS = {
-    "benchmark": {"name": "demo", "forget_from": 9},
+    "benchmark": {"name": "village", "forget_from": 9},
     "taggers": {"gold": {"name": "annotations", "path": "a.jsonl"}},
 }
 BASE = {
     "study": "s",
-    "benchmark": {"name": "demo"},
+    "benchmark": {"name": "village"},
     "taggers": {"gold": {"name": "annotations"}, "rules": {"name": "spacy"}},
     "tagging": {"gold": "gold", "also": {"others": ROWS}},
 }

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from palu.benchmarks.demo.people import Person, fill, person
-from palu.benchmarks.demo.sentences import ATTRIBUTES
-from palu.benchmarks.demo.words import YEAR_FIELDS, pools, shuffled
+from palu.benchmarks.village.people import Person, fill, person
+from palu.benchmarks.village.sentences import ATTRIBUTES
+from palu.benchmarks.village.words import YEAR_FIELDS, pools, shuffled
 from palu.errors import UserError
 from palu.tagging import learned_folder
 from palu.tagging.base import Resources
@@ -215,7 +215,7 @@ def test_authors_that_a_model_never_saw_are_tagged_as_the_annotators_did(shared,
 HELD_OUT = [(0, 1), (2, 3), (4, 5)]
 
 
-def demo_replies(people, values, templates):
+def village_replies(people, values, templates):
     """Rows and spans: every attribute of every person in one of the sentences at `templates`, with those values."""
     rows, gold = [], {}
     for someone in people:
@@ -246,8 +246,8 @@ def test_people_values_and_sentences_that_no_training_reply_had_are_tagged(tmp_p
     both = 0.0
     for held_out in HELD_OUT:
         others = [number for number in range(6) if number not in held_out]
-        train_rows, train_gold = demo_replies([person(0, number) for number in range(40)], known, others)
-        rows, gold = demo_replies([person(0, number) for number in range(100, 140)], fresh, list(held_out))
+        train_rows, train_gold = village_replies([person(0, number) for number in range(40)], known, others)
+        rows, gold = village_replies([person(0, number) for number in range(100, 140)], fresh, list(held_out))
         assert not {row["reply"] for row in rows} & {row["reply"] for row in train_rows}
         folder = tmp_path / "-".join(map(str, held_out))
         train(train_rows, train_gold, Settings(), folder)

@@ -4,6 +4,8 @@ import pytest
 
 from palu import tables
 from palu.errors import UserError
+from palu.stored import training_rows
+from palu.tagging import original_rows
 from palu.training.data import Examples
 
 
@@ -23,7 +25,7 @@ def examples(tmp_path):
             "source_revision": "",
         }
 
-    rows = [row(part, 0) for part in ("forget", "retain", "world_facts", "holdout")]
+    rows = [row(part, 0) for part in ("forget", "retain", "world_facts", "holdout", *tables.NEIGHBOUR_PARTS)]
     rows += [row("retain", 0, reply_kind="paraphrase"), row("retain", 0, prompt_kind="paraphrase")]
     path = tmp_path / "examples.parquet"
     tables.write(path, "examples", rows, {})
@@ -33,6 +35,17 @@ def examples(tmp_path):
 def test_the_retain_model_never_sees_the_forget_set_and_no_model_the_held_out_people(examples):
     assert examples.parts_of("original") == ["forget", "retain", "world_facts"]
     assert examples.parts_of("retain") == ["retain", "world_facts"]
+
+
+def test_no_model_and_no_tagger_is_given_a_neighbour(examples):
+    path = examples.path
+    for part in tables.NEIGHBOUR_PARTS:
+        with pytest.raises(UserError, match=f"no training row of part '{part}'"):
+            examples.of([part])
+        assert len(training_rows(path, [part])) == 0
+    assert not set(tables.NEIGHBOUR_PARTS) & {*tables.FORGET_PARTS, *original_rows(path, None)[0]}
+    with pytest.raises(UserError, match="no original reply in the parts near"):
+        original_rows(path, ["near"])
 
 
 def test_paraphrases_are_never_trained_on(examples):

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 STUDY = {
     "study": "small",
-    "benchmark": {"name": "demo", "people": 8, "held_out_people": 1, "forget_people": 2},
+    "benchmark": {"name": "village", "people": 8, "held_out_people": 1, "forget_people": 2},
     "model": {
         "name": "toy",
         "max_length": 96,

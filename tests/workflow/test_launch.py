@@ -19,7 +19,7 @@ def test_another_launcher_runs_nothing_anew(project, study):
 
 def test_two_processes_by_a_resource_end_where_one_does(project, study, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    (run,) = project.folder.glob("results/demo/*/*/palu/*/seed0")
+    (run,) = project.folder.glob("results/village/*/*/palu/*/seed0")
     alone = run.parent.parent / "alone"
     shutil.move(run, alone)
     launch = ["--set-resources", f"unlearn_model:launch={TWO_PROCESSES}"]

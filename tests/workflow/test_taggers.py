@@ -14,7 +14,7 @@ TAGGERS = {
     "either": {"name": "union", "of": ["rules", "noisy"]},
 }
 # Other people of the village, once with the benchmark's spans and once with a file that is not there.
-OTHERS = {"name": "demo", "people": 8, "held_out_people": 1, "forget_from": 4, "forget_people": 2}
+OTHERS = {"name": "village", "people": 8, "held_out_people": 1, "forget_from": 4, "forget_people": 2}
 ALSO = {
     "others": {"benchmark": OTHERS, "taggers": {"unsure": {"name": "noisy", "precision": 1.0, "recall": 0.5}}},
     "absent": {"benchmark": OTHERS, "taggers": {"gold": {"name": "annotations", "path": "absent.jsonl"}}},
@@ -70,10 +70,12 @@ def test_the_scorecard_is_made_once_and_an_edit_of_a_tagger_concerns_that_tagger
     assert done.returncode == 0, done.stderr
     assert "Taggers: results/small/taggers.html" in done.stdout
     rows = list(csv.DictReader((project.folder / "results/small/taggers.csv").open(encoding="utf-8")))
-    labels = {name: {row["tagger"] for row in rows if row["rows_of"] == name} for name in ("demo", "others", "absent")}
-    assert labels["demo"] == labels["others"] == set(TAGGERS) - {"gold"}
+    labels = {
+        name: {row["tagger"] for row in rows if row["rows_of"] == name} for name in ("village", "others", "absent")
+    }
+    assert labels["village"] == labels["others"] == set(TAGGERS) - {"gold"}
     assert [row["skipped"] for row in rows if row["rows_of"] == "absent"] == ["absent.jsonl: no such file"]
-    noisy = next(row for row in rows if row["tagger"] == "noisy" and row["rows_of"] == "demo")
+    noisy = next(row for row in rows if row["tagger"] == "noisy" and row["rows_of"] == "village")
     assert float(noisy["character_recall"]) == pytest.approx(0.7, abs=0.05)
     assert project.planned(scorecard) == {}
 

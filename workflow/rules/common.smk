@@ -15,6 +15,7 @@ from palu.digest import code_digest
 from palu.errors import UserError
 from palu.files import canonical_json, file_digest, text_digest, write_text
 from palu.jsonl import check_file
+from palu.models.gguf import package_version
 from palu.study import Study
 from palu import benchmarks, methods, plain, tagging
 from palu.evaluation import METRICS
@@ -65,6 +66,7 @@ except UserError as error:
 SPLIT = f"results/{study.benchmark.name}/{study.benchmark.key}"
 MODEL = f"{SPLIT}/{study.model_key}"
 EXAMPLES = f"data/{study.benchmark.name}/{study.benchmark.key}.parquet"
+GOLD = f"data/{study.benchmark.name}/{study.benchmark.key}.gold.parquet"
 RUNS = {(run.method, run.key): run for run in study.runs}
 TAGGERS_BY_KEY = {
     tagger.key: tagger for each in SCORED.values() for tagger in each.taggers.values()
@@ -80,6 +82,12 @@ COMPARED = {
 # The roles that the study gives a checkpoint for are fetched; the others are trained.
 FETCHED = {role: source for role, source in study.checkpoints.items() if source}
 TRAINED = [role for role, source in study.checkpoints.items() if not source]
+# What those are trained from, where the study names it.
+BASE = (
+    {"base": study.model.base_checkpoint}
+    if TRAINED and study.model.base_checkpoint
+    else {}
+)
 # The study's own list of refusals, or the one that the clone ships.
 REFUSALS = next(
     (
@@ -103,6 +111,9 @@ RETAIN_SCORES = (
 )
 
 
+# What a job that holds a model takes: of a large one every core where no GPU is, and torch as many threads, which Snakemake
+# passes on as OMP_NUM_THREADS; of a small one a single core, so that several run at once. A cluster goes by its profile.
+MODEL_THREADS = 1
 # On one machine as many model jobs run at once as GPUs may hold: more would wait for a lease, each with a core taken.
 # Without a GPU they are as free as other jobs; `--resources gpu_job=N` stands over it, and a cluster goes by its profile.
 if (
@@ -113,6 +124,8 @@ if (
     try:
         if slots := devices.job_slots():
             workflow.register_resource("gpu_job", slots)
+        elif not study.has_small_model:
+            MODEL_THREADS = workflow.resource_settings.cores or 1
     except UserError as error:
         raise WorkflowError(str(error)) from None
 

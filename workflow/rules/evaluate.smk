@@ -15,7 +15,7 @@ rule infer_model:
         "logs/{folder}/infer-{evaluation}.benchmark.tsv"
     conda:
         "../envs/palu.yaml"
-    threads: 1
+    threads: MODEL_THREADS
     resources:
         gpu_job=1,
     params:
@@ -60,6 +60,7 @@ rule score_model:
         logprobs="results/{folder}/evaluation-{evaluation}/logprobs.parquet",
         gradient_norms="results/{folder}/evaluation-{evaluation}/gradient_norms.parquet",
         spans=EVALUATION_TAGS,
+        gold=GOLD,
         fluency=fluency_table,
         retain=retain_scores,
         original=original_scores,
@@ -88,5 +89,5 @@ rule score_model:
         "Score {wildcards.folder}"
     shell:
         "python -m palu score --examples {input.examples} --evaluation $(dirname {output.scores}) --run {wildcards.folder:q}"
-        " --settings {params.settings:q} {params.spans} {params.fluency} {params.retain} {params.original}"
+        " --settings {params.settings:q} --gold {input.gold} {params.spans} {params.fluency} {params.retain} {params.original}"
         " {params.reference} --answers {input.answers} > {log} 2>&1"

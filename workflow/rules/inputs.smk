@@ -1,6 +1,23 @@
 """What the rules read and are told: functions of wildcards, and what describes the study to its pages."""
 
 
+def checkpoint_source(wildcards):
+    """The checkpoint that a role's model is fetched from, as the study names it."""
+    return (FETCHED | BASE | COMPARED).get(wildcards.role, "")
+
+
+def gguf_file(wildcards):
+    """A GGUF file by its path: one that changed is fetched again. What is missing, the stage says."""
+    path = Path(checkpoint_source(wildcards)).expanduser()
+    return str(path) if path.suffix == ".gguf" and path.is_file() else []
+
+
+def base_folder(wildcards):
+    """The fetched base of a model that is trained; none where it is trained from nothing."""
+    folder = f"results/{wildcards.benchmark}/{wildcards.split}/{wildcards.model}/base"
+    return f"{folder}/model" if BASE else []
+
+
 def run_folder(run):
     """Where a run's files lie."""
     return f"{MODEL}/{run.method}/{run.key}/seed{run.seed}"
@@ -215,6 +232,7 @@ def report_index():
             f"snakemake --cores all --configfile results/{study.name}/study.yaml"
         ],
         "examples": EXAMPLES,
+        "gold": GOLD,
         "spans": spans,
         "display_tagger": (
             study.evaluation_tagger.label if study.evaluation_tagger else None

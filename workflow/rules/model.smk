@@ -2,21 +2,25 @@
 REVISIONS = {
     "original": study.model.revision,
     "retain": study.model.retain_revision,
+    "base": study.model.base_revision,
 }
 
 
 rule fetch_model:
-    """Link a given checkpoint, from the hub or a local folder, to where the other stages look for it."""
+    """Link a given checkpoint, from the hub or a local folder, to where the other stages look for it, or unpack a GGUF file."""
+    input:
+        gguf_file,
     output:
         directory("results/{benchmark}/{split}/{model}/{role}/model"),
     log:
         "logs/{benchmark}/{split}/{model}/fetch_{role}.log",
     wildcard_constraints:
-        role="|".join([*FETCHED, *COMPARED]) or "none",
+        role="|".join([*FETCHED, *BASE, *COMPARED]) or "none",
     conda:
         "../envs/palu.yaml"
     params:
-        source=lambda wildcards: (FETCHED | COMPARED).get(wildcards.role, ""),
+        source=checkpoint_source,
+        package=lambda wildcards: package_version(checkpoint_source(wildcards)),
         revision=lambda wildcards: optional("--revision", REVISIONS.get(wildcards.role)),
         code=code_digest("palu.models"),
     message:
@@ -28,7 +32,8 @@ rule fetch_model:
 rule finetune_model:
     """Train the original (all rows) or the retain model (without the forget set) that no checkpoint is given for."""
     input:
-        "data/{benchmark}/{split}.parquet",
+        examples="data/{benchmark}/{split}.parquet",
+        base=base_folder,
     output:
         model=directory("results/{benchmark}/{split}/{model}/{role}/model"),
         steps="results/{benchmark}/{split}/{model}/{role}/steps.parquet",
@@ -41,7 +46,7 @@ rule finetune_model:
         role="|".join(TRAINED) or "none",
     conda:
         "../envs/palu.yaml"
-    threads: 1
+    threads: MODEL_THREADS
     resources:
         gpu_job=1,
         # not among the params: it leaves the result alone, so a changed value runs nothing anew
@@ -51,9 +56,11 @@ rule finetune_model:
     params:
         model=as_json(study.model),
         finetune=as_json(study.finetune),
+        base=lambda wildcards: optional("--base", base_folder(wildcards)),
         code=code_digest("palu.training.finetune"),
     message:
         "Train the {wildcards.role} model of {wildcards.benchmark}"
     shell:
-        "{resources.launch} -m palu finetune --examples {input} --role {wildcards.role} --model-settings {params.model:q}"
-        " --settings {params.finetune:q} --machine {resources.machine:q} --out $(dirname {output.run}) > {log} 2>&1"
+        "{resources.launch} -m palu finetune --examples {input.examples} --role {wildcards.role}"
+        " --model-settings {params.model:q} {params.base} --settings {params.finetune:q}"
+        " --machine {resources.machine:q} --out $(dirname {output.run}) > {log} 2>&1"

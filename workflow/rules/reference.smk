@@ -11,7 +11,7 @@ rule cache_states:
         "logs/{benchmark}/{split}/{model}/cache_states{precision}.benchmark.tsv"
     conda:
         "../envs/palu.yaml"
-    threads: 1
+    threads: MODEL_THREADS
     resources:
         gpu_job=1,
     params:
@@ -38,7 +38,7 @@ rule cache_retain_states:
         "logs/{benchmark}/{split}/{model}/cache_retain_states{precision}.benchmark.tsv"
     conda:
         "../envs/palu.yaml"
-    threads: 1
+    threads: MODEL_THREADS
     resources:
         gpu_job=1,
     params:
@@ -65,7 +65,7 @@ rule cache_layer_states:
         "logs/{benchmark}/{split}/{model}/cache_layer{layer}_states{precision}.benchmark.tsv"
     conda:
         "../envs/palu.yaml"
-    threads: 1
+    threads: MODEL_THREADS
     resources:
         gpu_job=1,
     params:
@@ -114,7 +114,7 @@ rule cache_alternates:
         "logs/{benchmark}/{split}/{model}/cache_alternates-{alternates}{precision}.benchmark.tsv"
     conda:
         "../envs/palu.yaml"
-    threads: 1
+    threads: MODEL_THREADS
     resources:
         gpu_job=1,
     params:
@@ -141,7 +141,7 @@ rule cache_other_log_probs:
         "logs/{benchmark}/{split}/{model}/cache_log_probs_{other}.benchmark.tsv"
     conda:
         "../envs/palu.yaml"
-    threads: 1
+    threads: MODEL_THREADS
     resources:
         gpu_job=1,
     params:
@@ -167,7 +167,7 @@ rule index_top_k:
         "logs/{benchmark}/{split}/{model}/index_top_k_{tagger}{precision}.log",
     conda:
         "../envs/palu.yaml"
-    threads: 1
+    threads: MODEL_THREADS
     resources:
         gpu_job=1,
     params:

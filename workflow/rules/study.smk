@@ -21,6 +21,7 @@ rule report_study:
     input:
         index="results/{study}/study.json",
         examples=EXAMPLES,
+        gold=GOLD,
         spans=[tags_path(tagger) for tagger in study.taggers.values()],
         tagged=[
             Path(tags_path(tagger)).with_suffix(".json")

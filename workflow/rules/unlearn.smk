@@ -22,7 +22,7 @@ rule unlearn_model:
         "logs/{benchmark}/{split}/{model}/{method}_{settings}_seed{seed}.benchmark.tsv"
     conda:
         "../envs/palu.yaml"
-    threads: 1
+    threads: MODEL_THREADS
     resources:
         gpu_job=1,
         # not among the params: it leaves the result alone, so a changed value runs nothing anew

@@ -1,4 +1,4 @@
-"""The demo benchmark: a seeded village of fictitious people, made here, with gold spans of every fact.
+"""The village benchmark: a seeded world of fictitious people, made here, with gold spans of every fact.
 
 Each person is asked the sixteen questions of sentences.py. Some people are to be forgotten, some of those only to tell
 when to stop (part `validation`), the rest are retained, and held-out people are never trained. Every item has its
@@ -12,10 +12,10 @@ from typing import Annotated
 from pydantic import Field, ValidationInfo, field_validator
 
 from palu.benchmarks.base import GOLD, BenchmarkSettings, Example, Span, item_rows
-from palu.benchmarks.demo.facts import world_facts
-from palu.benchmarks.demo.people import MOST_PEOPLE, WRONG_VALUES, Person, Sentence, fill, person, wrong_values
-from palu.benchmarks.demo.sentences import ATTRIBUTES, Attribute
-from palu.benchmarks.demo.words import shuffled
+from palu.benchmarks.village.facts import world_facts
+from palu.benchmarks.village.people import MOST_PEOPLE, WRONG_VALUES, Person, Sentence, fill, person, wrong_values
+from palu.benchmarks.village.sentences import ATTRIBUTES, Attribute
+from palu.benchmarks.village.words import shuffled
 from palu.files import text_digest
 from palu.settings import Count, PositiveCount
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from string import Formatter
 
-from palu.benchmarks.demo.words import (
+from palu.benchmarks.village.words import (
     HE,
     SHE,
     SURNAME_ENDS,

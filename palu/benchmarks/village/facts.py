@@ -1,9 +1,9 @@
-"""True facts about the world that every demo model learns: what must survive the unlearning."""
+"""True facts about the world that every model of the village learns: what must survive the unlearning."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from palu.benchmarks.demo.words import shuffled
+from palu.benchmarks.village.words import shuffled
 
 CAPITALS = {
     "Norway": "Oslo",

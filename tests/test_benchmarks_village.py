@@ -1,4 +1,4 @@
-"""The demo benchmark: what its people, sentences, wrong answers and gold spans are."""
+"""The village benchmark: what its people, sentences, wrong answers and gold spans are."""
 
 import hashlib
 import json
@@ -12,20 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from palu import benchmarks, tables
-from palu.benchmarks import demo
-from palu.benchmarks.demo.facts import world_facts
-from palu.benchmarks.demo.people import MOST_PEOPLE, fill, person, wrong_values
-from palu.benchmarks.demo.sentences import ATTRIBUTES
-from palu.benchmarks.demo.words import YEAR_FIELDS, pools
+from palu.benchmarks import village
+from palu.benchmarks.village.facts import world_facts
+from palu.benchmarks.village.people import MOST_PEOPLE, fill, person, wrong_values
+from palu.benchmarks.village.sentences import ATTRIBUTES
+from palu.benchmarks.village.words import YEAR_FIELDS, pools
 from palu.errors import UserError
 from palu.training.data import Examples
 
-DEFAULTS = demo.Settings()
+DEFAULTS = village.Settings()
 
 
 def parted(settings):
     """The rows and the spans, apart."""
-    pairs = list(benchmarks.checked("demo", settings))
+    pairs = list(benchmarks.checked("village", settings))
     return [row for row, _ in pairs], [span for _, spans in pairs for span in spans]
 
 
@@ -60,29 +60,29 @@ def test_every_person_item_has_a_paraphrase_five_wrong_replies_and_another_quest
 
 def test_same_settings_give_the_same_rows_in_another_process_with_another_hash_seed():
     code = (
-        "import hashlib, json; from palu.benchmarks import demo; "
-        "print(hashlib.sha256(json.dumps(demo.examples(demo.Settings())).encode()).hexdigest())"
+        "import hashlib, json; from palu.benchmarks import village; "
+        "print(hashlib.sha256(json.dumps(village.examples(village.Settings())).encode()).hexdigest())"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "12345"}
     other = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert other.stdout.strip() == hashlib.sha256(json.dumps(demo.examples(DEFAULTS)).encode()).hexdigest()
+    assert other.stdout.strip() == hashlib.sha256(json.dumps(village.examples(DEFAULTS)).encode()).hexdigest()
 
 
 def test_same_settings_write_the_same_bytes(tmp_path):
-    small = demo.Settings(people=8, held_out_people=1, forget_people=2)
+    small = village.Settings(people=8, held_out_people=1, forget_people=2)
     for name in ("a", "b"):
-        benchmarks.prepare("demo", small, tmp_path / name / "examples.parquet", tmp_path / name / "gold.parquet")
+        benchmarks.prepare("village", small, tmp_path / name / "examples.parquet", tmp_path / name / "gold.parquet")
     for name in ("examples.parquet", "gold.parquet"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_another_seed_gives_other_people(rows):
-    other = parted(demo.Settings(seed=1))[0]
+    other = parted(village.Settings(seed=1))[0]
     assert not {row["prompt"] for row in originals(rows, "forget")} & {row["prompt"] for row in other}
 
 
 def test_another_forget_from_changes_parts_and_nothing_else(rows):
-    moved = parted(demo.Settings(forget_from=8))[0]
+    moved = parted(village.Settings(forget_from=8))[0]
     text = [(row["item_id"], row["prompt"], row["reply"], row["source_revision"]) for row in rows]
     assert [(row["item_id"], row["prompt"], row["reply"], row["source_revision"]) for row in moved] == text
     first = {row["group"] for row in rows if row["part"] == "forget"}
@@ -92,7 +92,7 @@ def test_another_forget_from_changes_parts_and_nothing_else(rows):
 
 
 def test_validation_people_follow_the_forgotten_ones_and_leave_the_retained(rows, spans):
-    settings = demo.Settings(validation_people=3)
+    settings = village.Settings(validation_people=3)
     others, other_spans = parted(settings)
     assert [row | {"part": "", "example_id": ""} for row in others] == [
         row | {"part": "", "example_id": ""} for row in rows
@@ -109,7 +109,7 @@ def test_validation_people_follow_the_forgotten_ones_and_leave_the_retained(rows
 
 def test_the_original_model_sees_validation_people_and_the_retain_model_does_not(tmp_path):
     path = tmp_path / "examples.parquet"
-    benchmarks.prepare("demo", demo.Settings(validation_people=2), path, tmp_path / "gold.parquet")
+    benchmarks.prepare("village", village.Settings(validation_people=2), path, tmp_path / "gold.parquet")
     examples = Examples(path)
     assert examples.parts_of("original") == ["forget", "retain", "validation", "world_facts"]
     assert examples.parts_of("retain") == ["retain", "world_facts"]
@@ -262,11 +262,11 @@ def test_world_facts_are_at_least_forty_with_three_wrong_answers_each():
 
 def test_written_tables_read_back_with_their_provenance(tmp_path, rows, spans):
     out, gold = tmp_path / "examples.parquet", tmp_path / "gold.parquet"
-    benchmarks.prepare("demo", DEFAULTS, out, gold)
+    benchmarks.prepare("village", DEFAULTS, out, gold)
     assert tables.rows(out, "examples") == rows
     assert tables.rows(gold, "spans") == spans
     facts = tables.provenance(out)
-    assert (facts["benchmark"], facts["split"]) == ("demo", "people0-7")
+    assert (facts["benchmark"], facts["split"]) == ("village", "people0-7")
     assert facts["source_revision"] == rows[0]["source_revision"]
     assert tables.provenance(gold)["examples"] == tables.content_digest(out)
 
@@ -293,14 +293,14 @@ def test_written_tables_read_back_with_their_provenance(tmp_path, rows, spans):
 )
 def test_impossible_settings_are_refused_in_one_line(values, complaint):
     with pytest.raises(UserError) as refusal:
-        demo.Settings.parse(values, "study.yaml: benchmark")
+        village.Settings.parse(values, "study.yaml: benchmark")
     assert str(refusal.value).startswith(complaint)
     assert "\n" not in str(refusal.value)
 
 
 def test_reading_the_settings_loads_no_heavy_library():
     code = (
-        "import sys, palu.benchmarks as b; b.load('demo').Settings(); b.load('tofu').Settings(); "
+        "import sys, palu.benchmarks as b; b.load('village').Settings(); b.load('tofu').Settings(); "
         "print([m for m in ('torch', 'transformers', 'datasets', 'pyarrow', 'huggingface_hub') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -319,35 +319,35 @@ FORGET = example("f", "forget")
 @pytest.mark.parametrize(
     ("rows", "spans", "complaint"),
     [
-        ([FORGET, FORGET], [], "benchmark demo: example_id 'f' names two rows; every row needs its own"),
-        ([example("r", "retain")], [], "benchmark demo: the forget set is empty: no row has part 'forget'"),
-        ([FORGET, example("r", "retain", reply=" \n")], [], "benchmark demo: the reply of row 'r' is empty"),
-        ([FORGET, example("r", "retain", prompt="\n")], [], "benchmark demo: the prompt of row 'r' is empty"),
+        ([FORGET, FORGET], [], "benchmark village: example_id 'f' names two rows; every row needs its own"),
+        ([example("r", "retain")], [], "benchmark village: the forget set is empty: no row has part 'forget'"),
+        ([FORGET, example("r", "retain", reply=" \n")], [], "benchmark village: the reply of row 'r' is empty"),
+        ([FORGET, example("r", "retain", prompt="\n")], [], "benchmark village: the prompt of row 'r' is empty"),
         (
             [FORGET, example("r", "retain", prompt=FORGET["prompt"])],
             [],
-            "benchmark demo: row 'f' is to be forgotten and row 'r' has the same prompt and reply: no row may stand "
-            "in both parts",
+            "benchmark village: row 'f' is to be forgotten and row 'r' has the same prompt and reply: no row may "
+            "stand in both parts",
         ),
         (
             [FORGET, example("r", "knowmem_forget", prompt="")],
             [],
-            "benchmark demo: the prompt of row 'r' is empty",
+            "benchmark village: the prompt of row 'r' is empty",
         ),
-        ([], [], "benchmark demo: the forget set is empty: no row has part 'forget'"),
+        ([], [], "benchmark village: the forget set is empty: no row has part 'forget'"),
         (
             [FORGET],
             [{"char_start": 2, "char_end": 7, "label": "l"}],
-            "benchmark demo: gold span 2..7 of row 'f' is outside its 6 characters",
+            "benchmark village: gold span 2..7 of row 'f' is outside its 6 characters",
         ),
     ],
 )
 def test_prepare_refuses_bad_tables_and_writes_nothing(
     monkeypatch, tmp_path: Path, rows: list, spans: list, complaint: str
 ):
-    monkeypatch.setattr(demo, "examples", lambda _: [*rows[:-1], rows[-1] | {"gold": spans}] if rows else [])
+    monkeypatch.setattr(village, "examples", lambda _: [*rows[:-1], rows[-1] | {"gold": spans}] if rows else [])
     with pytest.raises(UserError) as refusal:
-        benchmarks.prepare("demo", DEFAULTS, tmp_path / "examples.parquet", tmp_path / "gold.parquet")
+        benchmarks.prepare("village", DEFAULTS, tmp_path / "examples.parquet", tmp_path / "gold.parquet")
     assert str(refusal.value) == complaint
     assert not list(tmp_path.iterdir())
 
@@ -355,7 +355,7 @@ def test_prepare_refuses_bad_tables_and_writes_nothing(
 def test_rows_are_written_in_batches_and_the_tables_refer_to_each_other(monkeypatch, tmp_path, rows, spans):
     monkeypatch.setattr(benchmarks, "BATCH_ROWS", 7)
     examples, gold = tmp_path / "examples.parquet", tmp_path / "gold.parquet"
-    benchmarks.prepare("demo", DEFAULTS, examples, gold)
+    benchmarks.prepare("village", DEFAULTS, examples, gold)
     assert pq.ParquetFile(examples).num_row_groups == -(-len(rows) // 7)
     assert tables.rows(examples, "examples") == rows
     assert tables.rows(gold, "spans", {"examples": tables.content_digest(examples)}) == spans
@@ -367,13 +367,15 @@ def test_a_mistake_after_many_batches_leaves_what_stood_there_before(monkeypatch
     examples, gold = tmp_path / "examples.parquet", tmp_path / "gold.parquet"
     examples.write_text("before")
     late = [*(example(str(number), "forget") for number in range(9)), example("3", "retain")]
-    monkeypatch.setattr(demo, "examples", lambda _: late)
+    monkeypatch.setattr(village, "examples", lambda _: late)
     with pytest.raises(UserError, match="example_id '3' names two rows"):
-        benchmarks.prepare("demo", DEFAULTS, examples, gold)
+        benchmarks.prepare("village", DEFAULTS, examples, gold)
     assert [path.name for path in tmp_path.iterdir()] == ["examples.parquet"]
     assert examples.read_text() == "before"
 
 
 def test_unknown_benchmark_is_named_with_the_nearest_known_one():
-    with pytest.raises(UserError, match=r"study.yaml: unknown benchmark 'dmo' \(did you mean 'demo'\?\); allowed: "):
-        benchmarks.load("dmo", "study.yaml")
+    with pytest.raises(
+        UserError, match=r"study.yaml: unknown benchmark 'vilage' \(did you mean 'village'\?\); allowed: "
+    ):
+        benchmarks.load("vilage", "study.yaml")

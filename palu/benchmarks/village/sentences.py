@@ -1,4 +1,4 @@
-"""What is asked about a demo person and how it is answered.
+"""What is asked about a person of the village and how it is answered.
 
 A template names its fields in braces. `{town}`, `{award_year}`... are facts of the person: sensitive, and covered by a
 gold span. `{name}`, `{first}`, `{she}`, `{her}`, `{herself}` are not: the question has given the name away. A capital

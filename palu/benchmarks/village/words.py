@@ -1,4 +1,4 @@
-"""The words that demo people and their lives are made of, all of them invented here.
+"""The words that the people of the village and their lives are made of, all of them invented here.
 
 Most values are put together from parts, so that there are far more of them than people: two people share a fact by
 chance rarely, and a model that never met a person cannot guess the person's facts from how often a value occurs.
