@@ -55,15 +55,16 @@ def spans(
     silent = stop_words(settings.language, "novelty: language")
     for example in examples:
         reply, is_english = words(example["reply"]), settings.language == "en"
-        is_document = not example["prompt"].strip()
-        for start, end, label in _phrases(reply, words(example["prompt"]), silent, is_english):
-            if not (is_document and is_english and label in {TITLE, TERM}):
-                yield {
-                    "example_id": example["example_id"],
-                    "char_start": reply[start].start,
-                    "char_end": reply[end - 1].end,
-                    "label": label,
-                }
+        phrases = _phrases(reply, words(example["prompt"]), silent, is_english)
+        if is_english and not example["prompt"].strip():
+            phrases = _names_and_numbers(reply, phrases)
+        for start, end, label in phrases:
+            yield {
+                "example_id": example["example_id"],
+                "char_start": reply[start].start,
+                "char_end": reply[end - 1].end,
+                "label": label,
+            }
 
 
 def _phrases(
@@ -140,6 +141,21 @@ def _joined(reply: Sequence[Word], tells: Sequence[bool]) -> list[bool]:
         else:
             joined[index] = after.text[0].isupper() and (before.text[0].isupper() or before.text[0].isdigit())
     return joined
+
+
+def _names_and_numbers(
+    reply: Sequence[Word], phrases: Iterator[tuple[int, int, str]]
+) -> Iterator[tuple[int, int, str]]:
+    """The phrases without titles and terms, and of a phrase with names these alone."""
+    for start, end, label in phrases:
+        if label == NUMBER:
+            yield start, end, label
+        elif label == NAME:
+            phrase = reply[start:end]
+            for first, last in runs(
+                _joined(phrase, [word.text[0].isupper() or word.text[0].isdigit() for word in phrase])
+            ):
+                yield start + first, start + last, _label(phrase[first:last])
 
 
 def _label(phrase: Sequence[Word]) -> str:

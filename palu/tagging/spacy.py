@@ -188,8 +188,8 @@ def _grammar(reply: Doc, prompt: Doc, labels: frozenset[str], by_parts: bool) ->
 
     labels: those of the words that count. by_parts: whether parts of speech count, or entities alone.
     """
-    known = {form for token in prompt for form in (token.lower_, token.lemma_.lower())}
-    is_new = [token.lower_ not in known and token.lemma_.lower() not in known for token in reply]
+    known = {form for token in prompt for form in _forms(token)}
+    is_new = [known.isdisjoint(_forms(token)) for token in reply]
     of_word = [token.ent_type_ or (_PARTS.get(token.pos_, "") if by_parts else "") for token in reply]
     marked = [
         is_new[token.i] and of_word[token.i] in labels and _carries(token) and not (by_parts and _is_aside(token))
@@ -216,6 +216,11 @@ def _grammar(reply: Doc, prompt: Doc, labels: frozenset[str], by_parts: bool) ->
         own = [of_word[index] for index in range(start, end) if of_word[index] in labels]
         label = next((label for label in own if label != TERM), own[0])
         yield reply[start].idx, reply[end - 1].idx + len(reply[end - 1]), label
+
+
+def _forms(token: Token) -> set[str]:
+    """The word, and its lemma where the pipeline has one."""
+    return {token.lower_, token.lemma_.lower() or token.lower_}
 
 
 def _carries(token: Token) -> bool:
