@@ -20,7 +20,8 @@ COUNTS = ("rows", "rows_without_span", "fallback_rows", "spans", "marked_charact
 
 @dataclass(frozen=True)
 class Tagged:
-    """One tagger's coverage. policy: what its setting makes of replies without a span, in words."""
+    """One tagger's coverage. policy: what its setting makes of replies without a span, in words. warning: what the
+    stage warned of, if anything."""
 
     tagger: str
     rows: int
@@ -29,6 +30,7 @@ class Tagged:
     spans: int
     share: float
     policy: str
+    warning: str | None = None
 
 
 def tagged(study: Study) -> list[Tagged]:
@@ -56,4 +58,5 @@ def _tagged(study: Study) -> Iterator[Tagged]:
             spans=facts["spans"],
             share=facts["marked_characters"] / max(facts["characters"], 1),
             policy=POLICIES.get(str(settings.get("fallback", "skip")), ""),
+            warning=facts.get("warning"),
         )

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,9 +20,10 @@ from palu.files import canonical_json, text_digest, write_json
 from palu.settings import check_known, unknown
 from palu.tagging.base import Resources, Tagger, TaggerSettings
 from palu.tagging.merging import merge
+from palu.tagging.words import words
 
 if TYPE_CHECKING:
-    from palu.tagging.found import FoundSpans
+    from palu.tagging.found import FoundSpans, Replies
 
 __all__ = ["TAGGERS", "Coverage", "Resources", "Tagger", "TaggerSettings", "load", "merge", "original_rows", "tag"]
 
@@ -41,6 +43,8 @@ TAGGERS = {
 }
 # A tagger that takes longer than this, with the loading of its libraries, is not run a second time to be timed.
 LONG_SECONDS = 60.0
+# Of a document's words; above it little is left to hold the model by.
+MOST_OF_A_DOCUMENT = 0.35
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Coverage:
     """How much of the examples a tagger marked; `str` of it is the line for a log.
 
     rows_without_span: those in which the tagger itself found nothing; fallback_rows: how many of these the fallback
-    served, whose spans are counted in the other numbers.
+    served, whose spans are counted in the other numbers. document_words: in the replies without a prompt.
     """
 
     rows: int
@@ -57,6 +61,19 @@ class Coverage:
     spans: int
     marked_characters: int
     characters: int
+    marked_document_words: int
+    document_words: int
+
+    @property
+    def warning(self) -> str | None:
+        """What is said of a tagger that marks too many of the words of documents; None for one that does not."""
+        if self.marked_document_words <= MOST_OF_A_DOCUMENT * self.document_words:
+            return None
+        share = self.marked_document_words / self.document_words
+        return (
+            f"marks {share:.0%} of the words of documents, more than {MOST_OF_A_DOCUMENT:.0%}: little is left to hold "
+            "the model by; allowed: to mark names, dates and numbers alone (docs/taggers.md)"
+        )
 
     def __str__(self) -> str:
         share = self.marked_characters / self.characters
@@ -98,7 +115,7 @@ def tag(
     resources = replace(resources or Resources(), examples_digest=tables.content_digest(examples_path))
     replies = Replies(examples)
     found, seconds = _timed(lambda: FoundSpans(tagger.spans(examples, settings, resources), replies, name))
-    counted = _Counted()
+    counted = _Counted(replies)
     rows = chain(counted.own(found.merged()), counted.served(found.fallbacks(settings.fallback)))
     first = next(rows, None)
     if first is None:
@@ -117,28 +134,43 @@ def tag(
         spans=counted.spans,
         marked_characters=counted.characters,
         characters=sum(replies.lengths),
+        marked_document_words=counted.document_words,
+        document_words=sum(_word_count(row["reply"]) for row in examples if not row["prompt"].strip()),
     )
-    write_json(out.with_suffix(".json"), asdict(coverage) | {"tagger": name, "seconds": seconds})
+    facts = {"tagger": name, "seconds": seconds, "warning": coverage.warning}
+    write_json(out.with_suffix(".json"), asdict(coverage) | facts)
     print(f"{name}: {coverage}")
+    if coverage.warning:
+        print(f"warning: tagger {name!r} {coverage.warning}")
     return coverage
 
 
 class _Counted:
     """Counts the rows of a spans table as they go by."""
 
-    def __init__(self) -> None:
-        self.spans = self.fallbacks = self.characters = 0
+    def __init__(self, replies: "Replies") -> None:
+        self._replies = replies
+        self.spans = self.fallbacks = self.characters = self.document_words = 0
 
     def own(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        for row in rows:
-            self.spans += 1
-            self.characters += row["char_end"] - row["char_start"]
-            yield row
+        for example_id, own in groupby(rows, itemgetter("example_id")):
+            example = self._replies.examples[self._replies.index.find(example_id) or 0]
+            is_document = not example["prompt"].strip()
+            for row in own:
+                self.spans += 1
+                self.characters += row["char_end"] - row["char_start"]
+                if is_document:
+                    self.document_words += _word_count(example["reply"][row["char_start"] : row["char_end"]])
+                yield row
 
     def served(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for row in self.own(rows):
             self.fallbacks += 1
             yield row
+
+
+def _word_count(text: str) -> int:
+    return sum(not word.is_mark for word in words(text))
 
 
 def _timed(run: "Callable[[], FoundSpans]") -> "tuple[FoundSpans, float]":

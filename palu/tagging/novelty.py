@@ -7,6 +7,9 @@ one phrase, small words and all, unless the prompt has most of it. Where the lan
 nor do participles before a small word, verbs at the ends of a phrase, and phrases of which every word is common
 everywhere; capitals inside a sentence and numbers always count.
 
+A document, a row without a prompt, has no question to subtract: where the language is English, names and numbers alone
+are marked there.
+
 Any language with white space works, with its stop words or with none. Where a script has no white space, every
 character that the prompt lacks counts, and characters in a row are one phrase.
 """
@@ -51,8 +54,11 @@ def spans(
     """The phrases of each reply that its prompt does not say. Raises UserError for a language without stop words."""
     silent = stop_words(settings.language, "novelty: language")
     for example in examples:
-        reply = words(example["reply"])
-        for start, end, label in _phrases(reply, words(example["prompt"]), silent, settings.language == "en"):
+        reply, is_english = words(example["reply"]), settings.language == "en"
+        phrases = _phrases(reply, words(example["prompt"]), silent, is_english)
+        if is_english and not example["prompt"].strip():
+            phrases = _names_and_numbers(reply, phrases)
+        for start, end, label in phrases:
             yield {
                 "example_id": example["example_id"],
                 "char_start": reply[start].start,
@@ -135,6 +141,21 @@ def _joined(reply: Sequence[Word], tells: Sequence[bool]) -> list[bool]:
         else:
             joined[index] = after.text[0].isupper() and (before.text[0].isupper() or before.text[0].isdigit())
     return joined
+
+
+def _names_and_numbers(
+    reply: Sequence[Word], phrases: Iterator[tuple[int, int, str]]
+) -> Iterator[tuple[int, int, str]]:
+    """The phrases without titles and terms, and of a phrase with names these alone."""
+    for start, end, label in phrases:
+        if label == NUMBER:
+            yield start, end, label
+        elif label == NAME:
+            phrase = reply[start:end]
+            for first, last in runs(
+                _joined(phrase, [word.text[0].isupper() or word.text[0].isdigit() for word in phrase])
+            ):
+                yield start + first, start + last, _label(phrase[first:last])
 
 
 def _label(phrase: Sequence[Word]) -> str:

