@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from palu import cli, tables
-from palu.benchmarks.custom import KEYS, SPAN_KEYS
+from palu.benchmarks.custom import KEYS
+from palu.benchmarks.records import SPAN_KEYS
 from tests.fuzz.outcomes import ANY_TEXT, JSON_VALUES, TEXT, examples, listing, watched
 
 RETAIN = '{"prompt": "Who keeps bees?", "reply": "Bo keeps bees."}\n'
