@@ -211,7 +211,9 @@ def _config_of(outline: bytes) -> PreTrainedConfig:
 
     with TemporaryDirectory() as folder:
         (Path(folder) / "model.gguf").write_bytes(outline)
-        config = AutoConfig.from_pretrained(folder, gguf_file="model.gguf", local_files_only=True)
+        config = AutoConfig.from_pretrained(
+            folder, gguf_file="model.gguf", trust_remote_code=False, local_files_only=True
+        )
     return cast("PreTrainedConfig", config)
 
 
@@ -260,6 +262,7 @@ def load_gguf(path: Path) -> PreTrainedModel:
                 gguf_file="model.gguf",
                 config=config,
                 dtype=torch.float32,
+                trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
             )

@@ -223,6 +223,7 @@ def load_tokenizer(folder_or_id: str | Path, revision: str | None = None) -> Pre
             raise UserError(f"{folder}: holds no tokenizer (tokenizer.json)") from error
         # Rust's tokenizers raise a bare Exception for a damaged tokenizer.json
         raise UserError(f"{folder}: holds no readable tokenizer: {first_line(error)}") from error
+    check_offsets(tokenizer, str(folder))
     # of some families the library makes a tokenizer without words where there is no file
     if not any((folder / name).is_file() for name in ("tokenizer.json", *tokenizer.vocab_files_names.values())):
         raise UserError(f"{folder}: holds no tokenizer (tokenizer.json)")
@@ -230,7 +231,6 @@ def load_tokenizer(folder_or_id: str | Path, revision: str | None = None) -> Pre
 
 
 def _ready(tokenizer: Any, capacity: Capacity) -> PreTrainedTokenizerFast:
-    check_offsets(tokenizer, capacity.place)
     if tokenizer.eos_token_id is None:
         raise UserError(
             f"{capacity.place}: the tokenizer has no end-of-sequence token (eos_token in tokenizer_config.json)"
