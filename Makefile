@@ -52,4 +52,4 @@ licences: setup
 	$(BIN)/python -m tests.security.licences
 
 clean:
-	rm -rf results logs data/village data/tofu .snakemake $(AUDIT)
+	rm -rf results logs data/village data/custom data/tofu .snakemake $(AUDIT)
