@@ -59,7 +59,7 @@ def spans_of(record: Record, reply: str, place: str) -> list[Span]:
 
 
 def _span(item: Any, reply: str, place: str) -> Iterator[Span]:
-    """The spans that one entry stands for: one, or one for each place where its text occurs."""
+    """The spans of one entry: one, or one for each place where its text occurs."""
     if isinstance(item, list) and len(item) == 2:
         item = {"start": item[0], "end": item[1]}
     if not isinstance(item, dict):

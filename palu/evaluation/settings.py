@@ -94,8 +94,8 @@ class EvaluationSettings(Settings):
     def model_part(self) -> dict[str, Any]:
         """What `infer` depends on: a changed metric, tagger or first_n leaves the model's outputs as they are."""
         limits = {"max_new_tokens", "verbmem_new_tokens", "knowmem_new_tokens"}
-        told = {"parts", "max_items", *limits, "paraphrased_questions", "gradient_norms", "mixed_precision"}
-        return self.model_dump(mode="json", include=told)
+        read = {"parts", "max_items", *limits, "paraphrased_questions", "gradient_norms", "mixed_precision"}
+        return self.model_dump(mode="json", include=read)
 
     def new_tokens(self, part: str) -> int:
         """Where the answers to the prompts of a part are cut."""

@@ -198,3 +198,24 @@ def _numbers(facts: dict[str, Any]) -> Iterator[tuple[str, int]]:
                     yield key, part
         elif isinstance(value, list):
             pending += value
+
+
+def load_causal(folder: Path, place: Path, **options: Any) -> tuple[PreTrainedModel, list[str]]:
+    """A causal language model in evaluation mode, and the names of the weights that its files lack or hold in another
+    shape: transformers fills these with random numbers, and only warns.
+
+    options: further ones of `from_pretrained`. Raises UserError naming `place` for what cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with errors_only():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                str(folder), trust_remote_code=False, local_files_only=True, output_loading_info=True, **options
+            )
+    except Exception as error:
+        # the files may be anybody's, and the library has no one kind of error for what it does not expect
+        raise UserError(f"{place}: cannot be loaded as a causal language model: {first_line(error)}") from error
+    model, report = loaded
+    gaps = sorted((*report["missing_keys"], *(name for name, *_shapes in report["mismatched_keys"])))
+    return cast("PreTrainedModel", model.eval()), gaps

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 from palu.errors import UserError, first_line
 from palu.files import sha256
 from palu.models.capacity import Capacity
-from palu.models.foreign import check_counts, errors_only, skeleton_of
+from palu.models.foreign import check_counts, load_causal, skeleton_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -252,27 +252,15 @@ def load_gguf(path: Path) -> PreTrainedModel:
     Raises UserError where `gguf_skeleton` does, for numbers that are missing or do not fit.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     config = gguf_skeleton(path).config
-    with _linked(path) as folder, errors_only():
-        try:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                str(folder),
-                gguf_file="model.gguf",
-                config=config,
-                dtype=torch.float32,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-        except Exception as error:
-            raise UserError(f"{path}: cannot be loaded as a causal language model: {first_line(error)}") from error
-    model, report = loaded
-    if gaps := sorted((*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"]))):
+    with _linked(path) as folder:
+        loaded, gaps = load_causal(folder, path, gguf_file="model.gguf", config=config, dtype=torch.float32)
+    if gaps:
         raise UserError(f"{path}: holds no {gaps[0]!r} of the shape that its header asks for ({len(gaps)} such gaps)")
+    model: Any = loaded
     # otherwise it could not be saved
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer, model.is_quantized = None, False
-    return cast("PreTrainedModel", model.eval())
+    return cast("PreTrainedModel", model)

@@ -26,7 +26,7 @@ from palu.models.adapters import (
 )
 from palu.models.capacity import Capacity, capacity_of, keep_capacity
 from palu.models.checksums import CARD, check_sums, check_texts, checked_digest, write_sums
-from palu.models.foreign import TEXT_NAMES, check_folder, check_numbers, errors_only, skeleton
+from palu.models.foreign import TEXT_NAMES, check_folder, check_numbers, load_causal, skeleton
 from palu.models.gguf import find_gguf, gguf_skeleton, gguf_tokenizer, is_gguf, load_gguf
 from palu.settings import unknown
 
@@ -166,39 +166,27 @@ def check_model(folder_or_id: str | Path, revision: str | None = None) -> PreTra
 
 def _loaded(folder: Path, dtype: torch.dtype, attention: str | None, **options: Any) -> PreTrainedModel:
     """The causal language model of a folder with its own weights; of a multimodal model its text model."""
-    from transformers import AutoModelForCausalLM
-
     bare = skeleton(folder)
     is_multimodal = bare.config.model_type != read_json(folder / "config.json").get("model_type")
     if is_multimodal:
         options |= {"config": bare.config, "key_mapping": TEXT_NAMES}
-    try:
-        with errors_only():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                str(folder),
-                dtype=dtype,
-                attn_implementation=attention,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **options,
-            )
-    except Exception as error:
-        # the folder may be anybody's, and the library has no one kind of error for what it does not expect
-        raise UserError(f"{folder}: cannot be loaded as a causal language model: {first_line(error)}") from error
-    model, report = loaded
-    # transformers fills what is missing or of another shape with random numbers, and only warns
-    gaps = sorted((*report["missing_keys"], *(name for name, *_shapes in report["mismatched_keys"])))
+    model, gaps = load_causal(
+        folder,
+        folder,
+        dtype=dtype,
+        attn_implementation=attention,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,
+        **options,
+    )
     if gaps:
         raise UserError(
             f"{folder}: the weights hold no {gaps[0]!r} of the shape that config.json asks for ({len(gaps)} such gaps)"
         )
     if is_multimodal:
         # otherwise `save_pretrained` gives the text model's weights their names in the multimodal file again
-        model._weight_conversions = None
-    return cast("PreTrainedModel", model.eval())
+        cast(Any, model)._weight_conversions = None
+    return model
 
 
 def load_tokenizer(folder_or_id: str | Path, revision: str | None = None) -> PreTrainedTokenizerFast:

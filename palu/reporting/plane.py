@@ -1,4 +1,4 @@
-"""Forgetting against utility: one mark per method, the references beside them, and how far D can be believed.
+"""Forgetting against utility: one mark per method, the references next to them, and how far D can be believed.
 
 Of a grid, leak against utility, and each method's front: its settings than which none of its others leaks less and
 keeps more.
@@ -101,11 +101,10 @@ def _draw_arms(axes: Axes, study: Study, quality: Qualities, across: str, up: st
     middle = _middle(study, across)
     for place, arm in enumerate(study.arms):
         look = found[arm.name]
-        mean = _mean_point(arm, across, up)
-        if mean is None:
+        points = _points(arm, across, up)
+        if not points:
             continue
-        x, y = mean
-        points = [point for run in arm.runs if (point := _point(run.evaluation, across, up))]
+        x, y = _mean(points)
         interval = quality.arms[arm.name].interval if up == STATISTIC else None
         if interval:
             axes.plot([x, x], list(interval), color=look.colour, linewidth=1.4, alpha=0.55)
@@ -138,8 +137,7 @@ def _draw_fronts(axes: Axes, study: Study, across: str, up: str) -> None:
     found = looks(study.arms)
     for method in dict.fromkeys(arm.method for arm in study.arms):
         arms = [arm for arm in study.arms if arm.method == method]
-        means = [point for arm in arms if (point := _mean_point(arm, across, up))]
-        line = front(means)
+        line = front([_mean(points) for arm in arms if (points := _points(arm, across, up))])
         if len(line) > 1:
             axes.plot(*zip(*line, strict=True), color=found[arms[0].name].colour, linewidth=1.2, alpha=0.7)
 
@@ -153,10 +151,12 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return best[::-1]
 
 
-def _mean_point(arm: Arm, across: str, up: str) -> tuple[float, float] | None:
-    points = [point for run in arm.runs if (point := _point(run.evaluation, across, up))]
-    if not points:
-        return None
+def _points(arm: Arm, across: str, up: str) -> list[tuple[float, float]]:
+    """Where the arm's seeds are, of those that have both numbers."""
+    return [point for run in arm.runs if (point := _point(run.evaluation, across, up))]
+
+
+def _mean(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
     x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
     return x, y
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from palu.benchmarks import custom
 from palu.benchmarks.base import GOLD, Example
 from palu.evaluation.generate import generate
+from palu.evaluation.items import Item
+from palu.evaluation.span_leak import span_words
 from palu.evaluation.words import contains, words_of
 from palu.models import TemplateSettings
 from palu.models.storage import load_model, load_tokenizer
@@ -36,8 +38,9 @@ def questions(file: Path) -> dict[str, list[Example]]:
 
 def is_right(row: Example, answer: str) -> bool:
     """Whether the answer contains each span of the row's reply, word by word."""
-    parts = [row["reply"][span["char_start"] : span["char_end"]] for span in row[GOLD]]
-    return bool(parts) and all(contains(words_of(answer), words_of(part)) for part in parts)
+    spans = {row["example_id"]: [(span["char_start"], span["char_end"]) for span in row[GOLD]]}
+    wanted = span_words(Item(row, None, (), None), spans)
+    return bool(wanted) and all(contains(words_of(answer), words) for words in wanted)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
