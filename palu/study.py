@@ -48,7 +48,13 @@ class ReportSettings(Settings):
     questions: Count | list[str] = 0
 
 
-class Sections(Settings):
+class _Seeds(Settings):
+    """The seeds of a study, or of one entry of `methods`."""
+
+    seeds: list[Count] = Field(default_factory=lambda: [0])
+
+
+class Sections(_Seeds):
     """The sections of a study file, before the named parts (benchmark, taggers, methods) find their own settings."""
 
     study: Name
@@ -63,7 +69,6 @@ class Sections(Settings):
     evaluation: dict[str, Any] = Field(default_factory=dict)
     report: dict[str, Any] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)
-    seeds: list[Count] = Field(default_factory=lambda: [0])
     trajectory_epochs: list[PositiveCount] = Field(default_factory=list)
 
 
@@ -252,12 +257,15 @@ def _expand(
     seeds: list[int],
     place: str,
 ) -> Iterator[Run]:
-    """The runs of one entry of `methods`: every combination of its list values, for every seed."""
+    """The runs of one entry of `methods`: every combination of its list values, for every seed (of its own, or of the
+    study)."""
     where = f"{place}.{_named(label, place)}"
     values = dict(raw)
     name = values.pop("method", label)
+    if "seeds" in values:
+        seeds = _distinct(_Seeds.parse({"seeds": values.pop("seeds")}, where).seeds, f"{where}.seeds")
     settings_class = methods.load(name, f"{where}.method" if "method" in raw else place).Settings
-    allowed = {"method", "tagger", *settings_class.model_fields, *TrainingSettings.model_fields}
+    allowed = {"method", "tagger", "seeds", *settings_class.model_fields, *TrainingSettings.model_fields}
     for key in values:
         if key not in allowed:
             raise unknown("key", key, where, allowed)

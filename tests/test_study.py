@@ -35,6 +35,12 @@ def test_lists_are_grids_and_every_combination_meets_every_seed():
     assert study.runs[0].varied == {"first_n": 1, "top_k": 10}
 
 
+def test_a_method_may_have_seeds_of_its_own():
+    study = parse(methods={"npo": {"seeds": [3, 4]}, "gd": {}}, seeds=[0, 1, 2])
+    assert [(run.label, run.seed) for run in study.runs] == [("npo", 3), ("npo", 4), ("gd", 0), ("gd", 1), ("gd", 2)]
+    assert study.runs[0].varied == {}
+
+
 def test_a_method_may_stand_twice_under_its_own_labels():
     study = parse(methods={"short": {"method": "palu", "tagger": "gold", "first_n": 1}, "palu": {"tagger": "rules"}})
     assert [(run.label, run.method, run.tagger.label) for run in study.runs] == [
@@ -126,6 +132,8 @@ def test_the_only_tagger_is_the_default():
         ({"model": {"template": "plane"}}, ["model.template", "'plane'", "'plain'"]),
         ({"study": "../x"}, ["study", "'../x'"]),
         ({"seeds": [1, 1]}, ["seeds", "1 stands twice"]),
+        ({"methods": {"npo": {"seeds": [2, 2]}}}, ["methods.npo.seeds", "2 stands twice"]),
+        ({"methods": {"npo": {"seeds": 1}}}, ["methods.npo", "seeds", "list"]),
         ({"seeds": ["1"]}, ["seeds.0", "'1'", "without quotes"]),
         ({"training": {"learning_rate": 0}}, ["training.learning_rate", "greater than 0"]),
         ({"training": {"optimizer": "sgd"}}, ["training.optimizer", "'sgd'", "'paged_adamw_8bit'"]),

@@ -29,10 +29,10 @@ def epoch_order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
     return np.argsort(_words(seed, _ORDER, epoch, count=count), kind="stable")
 
 
-def retain_partner(seed: int, epoch: int, item: int, retain_count: int) -> int:
-    """The retain row that is trained beside forget row `item` in `epoch`, drawn uniformly with replacement."""
+def retain_partners(seed: int, epoch: int, item: int, retain_count: int, ratio: int = 1) -> list[int]:
+    """The `ratio` retain rows that are trained with forget row `item` in `epoch`, drawn uniformly with replacement."""
     # the modulus favours small indices by less than retain_count / 2^64
-    return int(_words(seed, _PARTNER, epoch, item, count=1)[0] % np.uint64(retain_count))
+    return [int(word % np.uint64(retain_count)) for word in _words(seed, _PARTNER, epoch, item, count=ratio)]
 
 
 def alternate_choice(seed: int, epoch: int, item: int, choice_count: int) -> int:
@@ -44,8 +44,8 @@ def alternate_choice(seed: int, epoch: int, item: int, choice_count: int) -> int
 class StepRows:
     """Indices of the rows of one optimiser step.
 
-    items: forget rows, or rows of a finetuning. partners: retain rows, one beside each item, or none. alternates: the
-    number of each item's other reply, or none.
+    items: forget rows, or rows of a finetuning. partners: retain rows, as many of each item in turn, or none.
+    alternates: the number of each item's other reply, or none.
     """
 
     items: list[int]
@@ -61,15 +61,18 @@ class StepRows:
         return self._at(slice(1))
 
     def _at(self, chosen: slice) -> StepRows:
-        return StepRows(self.items[chosen], self.partners[chosen], self.alternates[chosen])
+        each = len(self.partners) // len(self.items)
+        starts = [place * each for place in range(len(self.items))[chosen]]
+        partners = [partner for start in starts for partner in self.partners[start : start + each]]
+        return StepRows(self.items[chosen], partners, self.alternates[chosen])
 
 
 @dataclass(frozen=True)
 class Plan:
     """The optimiser steps of a run over `item_count` rows (forget rows, or all rows of a finetuning).
 
-    partner_count: rows from which each item draws its partner; 0 where there are no partners. alternate_count: other
-    replies that each item has; 0 where there are none. last_step: see `TrainingSettings`; an epoch with fewer rows
+    partner_count: rows from which each item draws its `retain_ratio` partners; 0 where there are none.
+    alternate_count: other replies that each item has; 0 where there are none. last_step: see `TrainingSettings`; an epoch with fewer rows
     than a batch is one short step in any case.
     """
 
@@ -80,6 +83,7 @@ class Plan:
     epochs: int
     alternate_count: int = 0
     last_step: LastStep = "short"
+    retain_ratio: int = 1
 
     @property
     def steps_per_epoch(self) -> int:
@@ -96,10 +100,11 @@ class Plan:
         takes_rest = self.last_step == "merge" and nth == self.steps_per_epoch - 1
         stop = self.item_count if takes_rest else (nth + 1) * self.batch_size
         items = [int(item) for item in order[nth * self.batch_size : stop]]
-        partners, alternates = self.partner_count, self.alternate_count
+        count, alternates = self.partner_count, self.alternate_count
+        partners = [retain_partners(self.seed, epoch, item, count, self.retain_ratio) for item in items if count]
         return StepRows(
             items,
-            [retain_partner(self.seed, epoch, item, partners) for item in items] if partners else [],
+            [partner for own in partners for partner in own],
             [alternate_choice(self.seed, epoch, item, alternates) for item in items] if alternates else [],
         )
 

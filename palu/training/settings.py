@@ -43,7 +43,7 @@ class TrainingSettings(Settings):
     """The optimiser and its schedule. The defaults are the recipe of the paper's authors (2601.03190, section 4).
 
     lora: trains a low-rank adapter instead of the weights. learning_rate: 1e-5, with an adapter 1e-4.
-    batch_size: forget rows per optimiser step, each with one retain row drawn for it. last_step: what becomes of
+    batch_size: forget rows per optimiser step. retain_ratio: retain rows drawn for each of them. last_step: what becomes of
     the rows that are left when an epoch's steps are full: short = a step of their own, merge = part of the step
     before, drop = left out in that epoch, which makes as many steps as transformers' trainer. warmup_epochs: the
     learning rate rises linearly from 0, then `schedule` takes over until the end. max_grad_norm: the 2-norm to
@@ -60,6 +60,7 @@ class TrainingSettings(Settings):
     batch_size: PositiveCount = 32
     # left out of what names a run where it is the default, so that older runs keep their folders
     last_step: LastStep = Field(default="short", exclude_if=lambda value: value == "short")
+    retain_ratio: PositiveCount = Field(default=1, exclude_if=lambda value: value == 1)
     warmup_epochs: NonNegativeNumber = 1.0
     schedule: Literal["linear", "constant", "cosine"] = "linear"
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit"] = "adamw"
@@ -82,6 +83,13 @@ class FinetuneSettings(TrainingSettings):
     epochs: PositiveCount = 25
     batch_size: PositiveCount = 16
     schedule: Literal["linear", "constant", "cosine"] = "cosine"
+
+    @field_validator("retain_ratio")
+    @classmethod
+    def _retains_nothing(cls, value: int) -> int:
+        if value != 1:
+            raise ValueError("is for unlearning; allowed here: 1")
+        return value
 
     @field_validator("stop")
     @classmethod

@@ -148,6 +148,7 @@ def _plan(objective: UnlearnObjective, rows: Rows, settings: TrainingSettings, s
         settings.epochs,
         len(rows.alternates[0]) if rows.alternates else 0,
         settings.last_step,
+        settings.retain_ratio,
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from palu.roles import COMMON, END, PROMPT
 from palu.tables import answered_id
 from palu.tokens import TokenRow, collate
-from palu.training.plan import Plan, RowGroup, StepRows, alternate_choice, cut, epoch_order, retain_partner
+from palu.training.plan import Plan, RowGroup, StepRows, alternate_choice, cut, epoch_order, retain_partners
 from palu.training.settings import LastStep
 
 
@@ -25,7 +25,7 @@ def test_an_epoch_visits_every_row_once_and_epochs_and_seeds_differ() -> None:
 def test_the_order_is_the_same_in_every_release_of_numpy() -> None:
     # raw Philox words are a published algorithm: these numbers may never change
     assert epoch_order(7, 2, 6).tolist() == [1, 4, 2, 0, 3, 5]
-    assert [retain_partner(7, 2, item, 440) for item in range(4)] == [142, 54, 376, 304]
+    assert [retain_partners(7, 2, item, 440) for item in range(4)] == [[142], [54], [376], [304]]
     assert [alternate_choice(7, 2, item, 100) for item in range(4)] == [41, 55, 39, 88]
 
 
@@ -82,7 +82,7 @@ def test_an_item_keeps_its_partner_whatever_the_batch_size(batch_size: int) -> N
         step = plan.step(index)
         partner_of[index // plan.steps_per_epoch].update(zip(step.items, step.partners, strict=True))
     for epoch in (0, 1):
-        assert partner_of[epoch] == {item: retain_partner(5, epoch, item, 7) for item in range(10)}
+        assert partner_of[epoch] == {item: retain_partners(5, epoch, item, 7)[0] for item in range(10)}
     assert partner_of[0] != partner_of[1]
 
 
@@ -105,7 +105,7 @@ def test_alternates_are_drawn_evenly_and_apart_from_partners() -> None:
     counts = np.bincount(choices, minlength=4)
     assert counts.sum() == 1000
     assert abs(counts - 250).max() < 60
-    agreed = sum(choice == retain_partner(0, *place, 4) for choice, place in zip(choices, places, strict=True))
+    agreed = sum(choice == retain_partners(0, *place, 4)[0] for choice, place in zip(choices, places, strict=True))
     # a quarter agrees by chance, with a standard deviation of 14
     assert abs(agreed - 250) < 60
     assert {alternate_choice(0, 0, item, 1) for item in range(9)} == {0}
@@ -126,8 +126,20 @@ def test_the_shares_of_a_step_are_its_rows_once_and_keep_what_belongs_together()
     assert StepRows([4, 5], [], []).first() == StepRows([4], [], [])
 
 
+def test_each_item_takes_its_partners_with_it_to_a_process() -> None:
+    plan = Plan(seed=1, item_count=10, partner_count=50, batch_size=7, epochs=2, retain_ratio=3)
+    whole = plan.step(0)
+    own = dict(zip(whole.items, zip(*[iter(whole.partners)] * 3, strict=True), strict=True))
+    assert own == {item: tuple(retain_partners(1, 0, item, 50, 3)) for item in whole.items}
+    assert {partners[0] for partners in own.values()} == {retain_partners(1, 0, item, 50)[0] for item in own}
+    parts = [whole.share(process, 2) for process in range(2)]
+    assert sorted(item for part in parts for item in part.items) == sorted(whole.items)
+    for part in (*parts, whole.first()):
+        assert part.partners == [partner for item in part.items for partner in own[item]]
+
+
 def test_partners_are_drawn_evenly() -> None:
-    counts = np.bincount([retain_partner(0, epoch, item, 4) for epoch in range(20) for item in range(50)], minlength=4)
+    counts = np.bincount([retain_partners(0, epoch, item, 4)[0] for epoch in range(20) for item in range(50)], minlength=4)
     # 250 each, with a standard deviation of 13.7
     assert counts.sum() == 1000
     assert abs(counts - 250).max() < 60
