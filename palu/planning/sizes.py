@@ -83,12 +83,12 @@ def activations(
         n L (11 D + 4 D_kv + 4 I) a                a = 2 under bfloat16 or mixed precision, else 4
         n L D a + n (11 D + 4 D_kv + 4 I) a        with gradient checkpointing: each block's input, and one block
 
-    n is `micro_batch_tokens`, but not more than a step has: twice its rows, of `max_length` each. 11 is what
+    n is `micro_batch_tokens`, but not more than a step has: its forget and retain rows, of `max_length` each. 11 is what
     `tests/benchmarks/activations.py` measures, once the products and their inputs are counted: 209 KB a token and
     block of Llama-3.1-8B. An adapter keeps 1.45 times as much. The attention keeps no matrix of scores.
     """
     step_rows = training.batch_size * (2 if training.last_step == "merge" else 1)
-    tokens = min(max(machine.micro_batch_tokens, max_length), 2 * step_rows * max_length)
+    tokens = min(max(machine.micro_batch_tokens, max_length), (1 + training.retain_ratio) * step_rows * max_length)
     narrow = 2 if training.mixed_precision == "bf16" else wide
     block: float = (11 * model.hidden_size + 4 * model.key_value_size + 4 * model.inner_size) * narrow
     block *= ADAPTER_SHARE if training.lora else 1.0
