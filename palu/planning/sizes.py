@@ -83,8 +83,8 @@ def activations(
         n L (11 D + 4 D_kv + 4 I) a                a = 2 under bfloat16 or mixed precision, else 4
         n L D a + n (11 D + 4 D_kv + 4 I) a        with gradient checkpointing: each block's input, and one block
 
-    n is `micro_batch_tokens`, but not more than a step has: its forget and retain rows, of `max_length` each. 11 is what
-    `tests/benchmarks/activations.py` measures, once the products and their inputs are counted: 209 KB a token and
+    n is `micro_batch_tokens`, but not more than a step has: its forget and retain rows, of `max_length` each. 11 is
+    what `tests/benchmarks/activations.py` measures, once the products and their inputs are counted: 209 KB a token and
     block of Llama-3.1-8B. An adapter keeps 1.45 times as much. The attention keeps no matrix of scores.
     """
     step_rows = training.batch_size * (2 if training.last_step == "merge" else 1)

@@ -72,8 +72,8 @@ class Plan:
     """The optimiser steps of a run over `item_count` rows (forget rows, or all rows of a finetuning).
 
     partner_count: rows from which each item draws its `retain_ratio` partners; 0 where there are none.
-    alternate_count: other replies that each item has; 0 where there are none. last_step: see `TrainingSettings`; an epoch with fewer rows
-    than a batch is one short step in any case.
+    alternate_count: other replies that each item has; 0 where there are none. last_step: see `TrainingSettings`; an
+    epoch with fewer rows than a batch is one short step in any case.
     """
 
     seed: int

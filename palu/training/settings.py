@@ -43,9 +43,9 @@ class TrainingSettings(Settings):
     """The optimiser and its schedule. The defaults are the recipe of the paper's authors (2601.03190, section 4).
 
     lora: trains a low-rank adapter instead of the weights. learning_rate: 1e-5, with an adapter 1e-4.
-    batch_size: forget rows per optimiser step. retain_ratio: retain rows drawn for each of them. last_step: what becomes of
-    the rows that are left when an epoch's steps are full: short = a step of their own, merge = part of the step
-    before, drop = left out in that epoch, which makes as many steps as transformers' trainer. warmup_epochs: the
+    batch_size: forget rows per optimiser step. retain_ratio: retain rows drawn for each of them. last_step: what
+    becomes of the rows that are left when an epoch's steps are full: short = a step of their own, merge = part of the
+    step before, drop = left out in that epoch, which makes as many steps as transformers' trainer. warmup_epochs: the
     learning rate rises linearly from 0, then `schedule` takes over until the end. max_grad_norm: the 2-norm to
     which a step's gradient is clipped; null never clips. 1 is not in the paper: it is what the authors' code
     inherits from its trainer. mixed_precision: bf16 computes in bfloat16 on float32 weights. optimizer: AdamW in

@@ -139,7 +139,9 @@ def test_each_item_takes_its_partners_with_it_to_a_process() -> None:
 
 
 def test_partners_are_drawn_evenly() -> None:
-    counts = np.bincount([retain_partners(0, epoch, item, 4)[0] for epoch in range(20) for item in range(50)], minlength=4)
+    counts = np.bincount(
+        [retain_partners(0, epoch, item, 4)[0] for epoch in range(20) for item in range(50)], minlength=4
+    )
     # 250 each, with a standard deviation of 13.7
     assert counts.sum() == 1000
     assert abs(counts - 250).max() < 60
