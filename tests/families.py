@@ -29,7 +29,7 @@ from palu import models
 from palu.errors import UserError
 from palu.evaluation.generate import greedy
 from palu.evaluation.gradnorm import gradient_norms
-from palu.heads import ChunkedHead
+from palu.heads import Head
 from palu.roles import COMMON, END, PROMPT
 from palu.tokens import TokenRow, collate
 
@@ -227,7 +227,7 @@ def log_probs_in(model: Any, packed: bool) -> torch.Tensor:
     assert not packed or len(batch.input_ids) < len(rows())
     weight, bias, transform = models.output_head(model)
     states = models.hidden_states(model, batch)[batch.predict_index]
-    return ChunkedHead(weight, bias, transform=transform).log_prob(states, batch.target_ids)
+    return Head(weight, bias, transform=transform).log_prob(states, batch.target_ids)
 
 
 @torch.no_grad()
@@ -248,7 +248,7 @@ def check_head(model: Any, _: Path) -> str:
     """Entropy, mean and largest logit, by the head and from dense logits."""
     batch = collate(rows(), 0)
     weight, bias, transform = models.output_head(model)
-    head = ChunkedHead(weight, bias, transform=transform)
+    head = Head(weight, bias, transform=transform)
     states = models.hidden_states(model, batch)[batch.predict_index]
     logits = torch.cat([plain_logits(model, row.input_ids.tolist())[row.first_target - 1 : -1] for row in rows()])
     log_p = logits.log_softmax(-1)

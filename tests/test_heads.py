@@ -1,4 +1,4 @@
-"""ChunkedHead against DenseHead, against finite differences, and against its promise never to hold P x V numbers."""
+"""Head against DenseHead, against finite differences, and against its promise never to hold P x V numbers."""
 
 import math
 from collections.abc import Callable
@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from palu.heads import ChunkedHead, DenseHead, LogitTransform, autograd, projection
+from palu.heads import Head, LogitTransform, autograd, projection
+from tests.dense_head import DenseHead
 
 P, D, V = 7, 4, 50  # V > GATHER_COST, so that one chosen logit is gathered and several are not
 
@@ -87,7 +88,7 @@ def value_and_gradients(head_class, operation, inputs, **options):
 def test_chunked_values_and_gradients_are_the_dense_ones(operation, chunk_rows):
     inputs = Inputs(torch.float64)
     expected = value_and_gradients(DenseHead, operation, inputs)
-    found = value_and_gradients(ChunkedHead, operation, inputs, chunk_rows=chunk_rows)
+    found = value_and_gradients(Head, operation, inputs, chunk_rows=chunk_rows)
     for ours, dense in zip(found, expected, strict=True):
         assert ours.dtype == torch.float64
         torch.testing.assert_close(ours, dense, rtol=1e-12, atol=1e-12)
@@ -105,7 +106,7 @@ every_transform = pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 def test_values_are_those_of_transformed_logits(operation, transform):
     inputs = Inputs(torch.float64)
-    chunked = ChunkedHead(inputs.weight, inputs.bias, *inputs.reference(), chunk_rows=2, transform=transform)
+    chunked = Head(inputs.weight, inputs.bias, *inputs.reference(), chunk_rows=2, transform=transform)
     dense = DenseHead(inputs.weight, inputs.bias, *inputs.reference(), transform=transform)
     torch.testing.assert_close(operation(chunked, inputs.h, inputs), operation(dense, inputs.h, inputs))
 
@@ -131,7 +132,7 @@ def test_gradients_are_those_of_finite_differences(operation, biased, transform)
 
     def function(h, weight, bias):
         own = bias if biased else None
-        head = ChunkedHead(weight, own, *inputs.reference(), chunk_rows=2, transform=transform)
+        head = Head(weight, own, *inputs.reference(), chunk_rows=2, transform=transform)
         return operation(head, h, inputs)
 
     parameters = tuple(tensor.requires_grad_() for tensor in (inputs.h, inputs.weight, inputs.bias))
@@ -156,7 +157,7 @@ def test_the_distribution_without_a_token_is_held_constant(biased):
     assert torch.autograd.gradcheck(frozen, parameters)
     values = frozen(*parameters)
     expected = torch.autograd.grad(values.sum(), parameters)
-    found = ChunkedHead(*parameters[1:], chunk_rows=3).cross_entropy_without(parameters[0], inputs.target_ids)
+    found = Head(*parameters[1:], chunk_rows=3).cross_entropy_without(parameters[0], inputs.target_ids)
     torch.testing.assert_close(found, values)
     for ours, plain in zip(torch.autograd.grad(found.sum(), parameters), expected, strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
@@ -168,7 +169,7 @@ def test_the_new_operations_worked_by_hand():
     reference_z = torch.tensor([[1.0, 1.0, 2.0]]).log()
     log_p = torch.tensor([4 / 7, 2 / 7, 1 / 7]).log()
     ids = torch.tensor([2])
-    for head_class in (ChunkedHead, DenseHead):
+    for head_class in (Head, DenseHead):
         head = head_class(torch.eye(3), None, torch.eye(3))
         # at temperature 1/2 p is (16, 4, 1) / 21
         halved = torch.tensor([16 / 21, 4 / 21, 1 / 21])
@@ -187,7 +188,7 @@ def test_bfloat16_gives_float32_results_within_the_rounding_of_its_logits(operat
     for name, value in vars(exact).items():
         setattr(exact, name, value.double() if value.is_floating_point() else value)
     truth, *true_gradients = value_and_gradients(DenseHead, operation, exact)
-    value, *gradients = value_and_gradients(ChunkedHead, operation, inputs, chunk_rows=3)
+    value, *gradients = value_and_gradients(Head, operation, inputs, chunk_rows=3)
     assert value.dtype == torch.float32
     # each logit is rounded once to bfloat16: by 2^-9 of it, at most
     rounding = 2.0**-9 * (DenseHead(exact.weight, exact.bias).logits(exact.h)).abs().max()
@@ -199,7 +200,7 @@ def test_bfloat16_gives_float32_results_within_the_rounding_of_its_logits(operat
 
 def test_argmax_is_the_most_probable_token_of_policy_and_reference():
     inputs = Inputs(torch.float32)
-    heads = [head(inputs.weight, inputs.bias, *inputs.reference()) for head in (DenseHead, ChunkedHead)]
+    heads = [head(inputs.weight, inputs.bias, *inputs.reference()) for head in (DenseHead, Head)]
     assert torch.equal(heads[0].argmax(inputs.h), heads[1].argmax(inputs.h))
     assert torch.equal(heads[0].reference_argmax(inputs.h), heads[1].reference_argmax(inputs.h))
     assert not torch.equal(heads[1].argmax(inputs.h), heads[1].reference_argmax(inputs.h))
@@ -211,14 +212,14 @@ def test_argmax_is_the_most_probable_token_of_policy_and_reference():
 
 def test_kl_of_a_model_with_itself_is_exactly_zero():
     inputs = Inputs(torch.float32)
-    head = ChunkedHead(inputs.weight, inputs.bias, inputs.weight, inputs.bias)
+    head = Head(inputs.weight, inputs.bias, inputs.weight, inputs.bias)
     for direction in ("policy_reference", "reference_policy"):
         assert head.kl(inputs.h, inputs.h, direction).tolist() == [0.0] * P
 
 
 def test_log_prob_of_a_certain_token_keeps_its_digits():
     # z = (40, 30): log p = -log(1 + e^-10) = -4.54e-5, while logsumexp(z) = 40 is rounded to steps of 3.8e-6
-    head = ChunkedHead(torch.tensor([[40.0], [30.0]]))
+    head = Head(torch.tensor([[40.0], [30.0]]))
     log_prob = head.log_prob(torch.ones(1, 1), torch.tensor([0]))
     assert log_prob.item() == pytest.approx(-4.5398899e-05, rel=5e-3)
 
@@ -226,7 +227,7 @@ def test_log_prob_of_a_certain_token_keeps_its_digits():
 def test_no_gradient_reaches_the_reference():
     inputs = Inputs(torch.float32)
     reference_weight, reference_h = inputs.reference_weight.requires_grad_(), inputs.reference_h.requires_grad_()
-    head = ChunkedHead(inputs.weight.requires_grad_(), None, reference_weight)
+    head = Head(inputs.weight.requires_grad_(), None, reference_weight)
     head.kl(inputs.h, reference_h, "policy_reference").sum().backward()
     assert reference_weight.grad is None
     assert reference_h.grad is None
@@ -240,7 +241,7 @@ def test_several_operations_on_one_head_add_their_gradients():
         return sum(terms) + head.mean_logit(h).sum()
 
     found = []
-    for head_class in (DenseHead, ChunkedHead):
+    for head_class in (DenseHead, Head):
         h, weight, bias = (tensor.clone().requires_grad_() for tensor in (inputs.h, inputs.weight, inputs.bias))
         loss(head_class(weight, bias, *inputs.reference()), h).backward()
         found.append((h.grad, weight.grad, bias.grad))
@@ -251,7 +252,7 @@ def test_several_operations_on_one_head_add_their_gradients():
 def test_a_backward_pass_for_the_states_alone_leaves_nothing_in_the_next_pass():
     inputs = Inputs(torch.float64)
     h, weight = inputs.h.requires_grad_(), inputs.weight.requires_grad_()
-    value = ChunkedHead(weight).entropy(h).sum()
+    value = Head(weight).entropy(h).sum()
     torch.autograd.grad(value, h, retain_graph=True)
     value.backward(retain_graph=True)
     once = weight.grad.clone()
@@ -265,7 +266,7 @@ def test_a_backward_pass_for_the_states_alone_leaves_nothing_in_the_next_pass():
 def test_a_frozen_weight_gets_no_gradient_and_the_states_still_do():
     inputs = Inputs(torch.float64)
     h = inputs.h.requires_grad_()
-    head = ChunkedHead(inputs.weight)
+    head = Head(inputs.weight)
     (head.log_prob(h, inputs.target_ids) + head.mean_logit(h) + head.max_logit(h)).sum().backward()
     assert h.grad is not None
     assert inputs.weight.grad is None
@@ -273,7 +274,7 @@ def test_a_frozen_weight_gets_no_gradient_and_the_states_still_do():
 
 def test_a_weight_changed_between_forward_and_backward_is_noticed():
     weight = torch.nn.Parameter(Inputs(torch.float32).weight)
-    value = ChunkedHead(weight).entropy(torch.ones(2, D)).sum()
+    value = Head(weight).entropy(torch.ones(2, D)).sum()
     with torch.no_grad():
         weight.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
@@ -283,7 +284,7 @@ def test_a_weight_changed_between_forward_and_backward_is_noticed():
 @every_operation
 def test_no_positions_give_no_values_and_a_zero_gradient(operation):
     inputs = Inputs(torch.float32, positions=0)
-    value, h_gradient, weight_gradient, bias_gradient = value_and_gradients(ChunkedHead, operation, inputs)
+    value, h_gradient, weight_gradient, bias_gradient = value_and_gradients(Head, operation, inputs)
     assert len(value) == 0
     assert h_gradient.shape == (0, D)
     assert not weight_gradient.any()
@@ -293,7 +294,7 @@ def test_no_positions_give_no_values_and_a_zero_gradient(operation):
 @every_operation
 def test_autocast_does_not_lower_the_precision(operation):
     inputs = Inputs(torch.float32)
-    head = ChunkedHead(inputs.weight, inputs.bias, *inputs.reference())
+    head = Head(inputs.weight, inputs.bias, *inputs.reference())
     with torch.autocast("cpu", torch.bfloat16):
         inside = operation(head, inputs.h, inputs)
     torch.testing.assert_close(inside, operation(head, inputs.h, inputs), rtol=0, atol=0)
@@ -317,11 +318,11 @@ class LargestTensor(TorchDispatchMode):
 
 
 @every_operation
-@pytest.mark.parametrize("head_class", [ChunkedHead, DenseHead])
+@pytest.mark.parametrize("head_class", [Head, DenseHead])
 def test_only_the_dense_head_ever_holds_a_number_for_each_position_and_word(operation, head_class):
     positions, chunk_rows = 64, 16
     inputs = Inputs(torch.float32, positions=positions)
-    options = {"chunk_rows": chunk_rows} if head_class is ChunkedHead else {}
+    options = {"chunk_rows": chunk_rows} if head_class is Head else {}
     h, weight = inputs.h.requires_grad_(), inputs.weight.requires_grad_()
     with LargestTensor() as seen:
         head = head_class(weight, inputs.bias, *inputs.reference(), **options)
@@ -340,20 +341,20 @@ def test_few_logits_are_gathered_and_many_are_taken_from_dense_blocks():
     assert 1 * autograd.GATHER_COST < V <= 9 * autograd.GATHER_COST
     for ids, gathers in ((inputs.one_id, True), (inputs.several_ids, False)):
         with LargestTensor() as seen:
-            ChunkedHead(inputs.weight).logits_at(inputs.h, ids)
+            Head(inputs.weight).logits_at(inputs.h, ids)
         assert ("index" in seen.operators) == gathers
 
 
 def test_an_unknown_direction_and_a_missing_reference_are_refused():
     inputs = Inputs(torch.float32)
     with pytest.raises(ValueError, match="sideways"):
-        ChunkedHead(inputs.weight, None, inputs.weight).kl(inputs.h, inputs.h, "sideways")
+        Head(inputs.weight, None, inputs.weight).kl(inputs.h, inputs.h, "sideways")
     with pytest.raises(ValueError, match="without a reference weight"):
-        ChunkedHead(inputs.weight).kl(inputs.h, inputs.h, "policy_reference")
+        Head(inputs.weight).kl(inputs.h, inputs.h, "policy_reference")
     with pytest.raises(ValueError, match="without a reference weight"):
-        ChunkedHead(inputs.weight).cross_entropy_to_reference(inputs.h, inputs.h, inputs.target_ids, 1.0)
+        Head(inputs.weight).cross_entropy_to_reference(inputs.h, inputs.h, inputs.target_ids, 1.0)
     with pytest.raises(ValueError, match="without a reference weight"):
-        ChunkedHead(inputs.weight).reference_logits_at(inputs.h, inputs.one_id)
+        Head(inputs.weight).reference_logits_at(inputs.h, inputs.one_id)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +371,7 @@ def test_rows_of_the_head_are_gathered_on_a_cpu_only():
     assert not autograd.gathers("cuda", 1, 128256)
 
 
-@pytest.mark.parametrize("head_class", [ChunkedHead, DenseHead])
+@pytest.mark.parametrize("head_class", [Head, DenseHead])
 @pytest.mark.parametrize("k", [1, 9])
 def test_ids_of_32_bits_choose_the_same_logits(head_class, k):
     made = torch.Generator().manual_seed(0)

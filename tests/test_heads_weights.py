@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from palu.heads import ChunkedHead, DenseHead
+from palu.heads import Head
 from palu.heads.projection import Projection
+from tests.dense_head import DenseHead
 from tests.test_heads import OPERATIONS, WEIGHTED, D, Inputs, given, row_weights, value_and_gradients
 
 every_weighted = pytest.mark.parametrize("name", WEIGHTED)
@@ -34,7 +35,7 @@ def per_block(name):
 
 
 def head_on(inputs, weight, bias, **options):
-    return ChunkedHead(weight, bias, *inputs.reference(), **{"chunk_rows": 3} | options)
+    return Head(weight, bias, *inputs.reference(), **{"chunk_rows": 3} | options)
 
 
 def with_weight(name, weight):
@@ -54,8 +55,7 @@ def with_weight(name, weight):
 def test_a_right_weight_changes_no_value_and_no_gradient(name):
     inputs = Inputs(torch.float64)
     plain, told = (
-        value_and_gradients(ChunkedHead, operations[name], inputs, chunk_rows=3)
-        for operations in (OPERATIONS, WEIGHTED)
+        value_and_gradients(Head, operations[name], inputs, chunk_rows=3) for operations in (OPERATIONS, WEIGHTED)
     )
     assert torch.equal(told[0], plain[0])
     for ours, theirs in zip(told[1:], plain[1:], strict=True):
@@ -101,7 +101,7 @@ def test_a_wrong_weight_changes_no_gradient(name, case, products):
         wrong = given(inputs).clone()
         wrong[4:6] += 1
     products.clear()
-    found = value_and_gradients(ChunkedHead, with_weight(name, wrong), inputs, chunk_rows=3)
+    found = value_and_gradients(Head, with_weight(name, wrong), inputs, chunk_rows=3)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     # only rows whose gradient is another than told are computed anew: 2 of 7, all of them, or those with a gradient
@@ -127,12 +127,12 @@ def test_states_alone_or_the_weight_alone_get_their_gradients(name):
 
 def test_nothing_is_computed_beforehand_where_no_gradient_is_wanted():
     inputs = Inputs(torch.float32)
-    head = ChunkedHead(inputs.weight, inputs.bias, *inputs.reference())
+    head = Head(inputs.weight, inputs.bias, *inputs.reference())
     value = head.log_prob(inputs.h, inputs.target_ids, given(inputs))
     assert not value.requires_grad
     assert head._projection._weight_gradient is None
     with torch.no_grad():
-        head = ChunkedHead(inputs.weight.requires_grad_(), None)
+        head = Head(inputs.weight.requires_grad_(), None)
         head.log_prob(inputs.h, inputs.target_ids, 1.0)
     assert head._projection._weight_gradient is None
 
@@ -219,7 +219,7 @@ def test_a_first_pass_for_the_states_alone_spoils_no_later_pass():
 def test_no_row_needs_no_weight():
     inputs = Inputs(torch.float32, positions=0)
     h, weight, bias = leaves(inputs)
-    value = ChunkedHead(weight, bias).log_prob(h, inputs.target_ids, 0.5).sum()
+    value = Head(weight, bias).log_prob(h, inputs.target_ids, 0.5).sum()
     (0.5 * value).backward()
     assert (value.item(), h.grad.shape) == (0, (0, D))
     assert not weight.grad.any()
@@ -235,7 +235,7 @@ def test_adding_to_grad_gives_the_gradients_that_autograd_would_add_up(biased, w
         for scale in (1.0, 2.0, -0.5):
             # tied: the states come from the same weight, by another way
             h = scale * weight[:7].tanh()
-            head = ChunkedHead(weight, bias if biased else None, chunk_rows=3, adds_to_grad=adds_to_grad)
+            head = Head(weight, bias if biased else None, chunk_rows=3, adds_to_grad=adds_to_grad)
             head.log_prob(h, inputs.target_ids, weight_given).sum().backward()
         found[adds_to_grad] = [weight.grad, bias.grad]
     assert found[True][0].any()
@@ -247,7 +247,7 @@ def test_a_second_step_adds_to_the_same_memory():
     h, weight, _ = leaves(inputs)
     places = []
     for _ in range(2):
-        ChunkedHead(weight, adds_to_grad=True).log_prob(h, inputs.target_ids, 1.0).sum().backward()
+        Head(weight, adds_to_grad=True).log_prob(h, inputs.target_ids, 1.0).sum().backward()
         places.append(weight.grad.data_ptr())
     assert places[0] == places[1]
     torch.testing.assert_close(weight.grad, 2 * torch.autograd.grad(dense_sum(h, weight, inputs), weight)[0])

@@ -1,4 +1,4 @@
-"""The nodes that `ChunkedHead` puts into the graph.
+"""The nodes that `Head` puts into the graph.
 
 A node that is told the weights of its rows in the loss computes their gradients with their values, block by block.
 One that is not keeps the states and computes its blocks anew in backward.

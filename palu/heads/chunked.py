@@ -13,7 +13,7 @@ from palu.heads.projection import Projection, Weight
 from palu.heads.transform import IDENTITY, LogitTransform
 
 
-class ChunkedHead:
+class Head:
     """The head in blocks of (chunk, V): per-row results, differentiable in the states, the weight and the bias.
 
     weight: (V, D); bias: (V,). reference_weight, reference_bias: the frozen reference's; no gradient flows there.

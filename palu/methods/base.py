@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
-from palu.roles import COMMON, END, SENSITIVE
 from palu.settings import NonNegativeNumber, Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from palu.heads import Head
 
 
 @dataclass(frozen=True)
@@ -80,58 +81,6 @@ NEEDS = {
 }
 
 
-class Head(Protocol):
-    """The arithmetic of a language-model head at P positions: float32 results, differentiable in h and the weight.
-
-    `weight`, one number or (P,), tells the gradient that the values will receive, where it is known before they are:
-    a loss that sums log-probabilities times `scale` says so, and the gradients come in the same pass over the
-    vocabulary. It changes no result.
-    """
-
-    @property
-    def vocabulary_size(self) -> int: ...
-    def log_prob(self, h: Tensor, target_ids: Tensor, weight: float | Tensor | None = None) -> Tensor:
-        """(P, D), (P,) -> (P,): log softmax(z)[target]."""
-
-    def logits_at(self, h: Tensor, ids: Tensor) -> Tensor:
-        """(P, D), (P, K) -> (P, K): the chosen logits."""
-
-    def mean_logit(self, h: Tensor) -> Tensor:
-        """(P, D) -> (P,): the mean of z over the whole vocabulary."""
-
-    def log_normalizer(self, h: Tensor) -> Tensor:
-        """(P, D) -> (P,): logsumexp(z)."""
-
-    def entropy(self, h: Tensor, temperature: float = 1.0) -> Tensor:
-        """(P, D) -> (P,): entropy of softmax(z / temperature) in nats."""
-
-    def max_logit(self, h: Tensor) -> Tensor:
-        """(P, D) -> (P,): the largest logit."""
-
-    def kl(self, h: Tensor, reference_h: Tensor, direction: str, weight: float | Tensor | None = None) -> Tensor:
-        """(P, D), (P, D) -> (P,): KL(p_theta || p_ref) for `policy_reference`, KL(p_ref || p_theta) for
-        `reference_policy`; the reference's distribution comes from the frozen copy of the head."""
-
-    def cross_entropy_to_reference(
-        self,
-        h: Tensor,
-        reference_h: Tensor,
-        ids: Tensor,
-        lowered_by: float,
-        weight: float | Tensor | None = None,
-    ) -> Tensor:
-        """(P, D), (P, D), (P,) -> (P,): cross-entropy to softmax(z_ref - lowered_by * one-hot(ids))."""
-
-    def cross_entropy_without(self, h: Tensor, ids: Tensor, weight: float | Tensor | None = None) -> Tensor:
-        """(P, D), (P,) -> (P,): cross-entropy to softmax(z with z[ids] = -inf), which is held constant."""
-
-    def reference_argmax(self, reference_h: Tensor) -> Tensor:
-        """(P, D) -> (P,) int64: the token that the frozen reference finds most probable."""
-
-    def reference_logits_at(self, reference_h: Tensor, ids: Tensor) -> Tensor:
-        """(P, D), (P, K) -> (P, K): the frozen reference's chosen logits."""
-
-
 class MethodSettings(Settings):
     """Settings of one method. A subclass adds its own fields and states what the method reads and weighs.
 
@@ -163,12 +112,6 @@ class MethodSettings(Settings):
     def reads_layer(self) -> int | None:
         """The block (0 = the first) after which `layer_hidden` is read; None = no block."""
         return None
-
-    @property
-    def for_parity_only(self) -> bool:
-        """Whether the settings imitate another program's mistakes so closely that the loss runs over all positions of
-        a padded batch, prompt and padding too: for `palu loss`, not for training."""
-        return False
 
     def next_weights(
         self,
@@ -213,11 +156,6 @@ class Method(Protocol):
         where it has no weight or no unit. The sums are returned without it; it is for the `weight` of the head's
         operations.
         """
-
-
-def in_reply(replies: ReplyPositions) -> Tensor:
-    """(P,) bool: the position predicts a token of the reply or its end, which without `for_parity_only` all do."""
-    return (replies.role == COMMON) | (replies.role == SENSITIVE) | (replies.role == END)
 
 
 def nll_sum(states: ReplyStates, head: Head, scale: float) -> Tensor:

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from palu.methods.base import Head, MethodSettings, ReplyStates
+from palu.methods.base import MethodSettings, ReplyStates
 from palu.settings import PositiveNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from palu.heads import Head
 
 
 class EntropyWeighting(MethodSettings):

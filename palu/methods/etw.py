@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palu.methods.base import ForgetAndRetain, Head, Replies, ReplyPositions, ReplyStates, nll_sum
+from palu.methods.base import ForgetAndRetain, Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.methods.entropy import weighted_log_prob_sum
 from palu.settings import PositiveNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from palu.heads import Head
 
 
 class Settings(ForgetAndRetain):

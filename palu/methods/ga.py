@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palu.methods.base import Head, Replies, ReplyPositions, ReplyStates, nll_sum
+from palu.methods.base import Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.methods.entropy import EntropyWeighting, weighted_log_prob_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from palu.heads import Head
 
 
 class Settings(EntropyWeighting):

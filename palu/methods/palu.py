@@ -24,13 +24,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from palu.methods.base import Head, Replies, ReplyPositions, ReplyStates, nll_sum
+from palu.methods.base import Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.methods.entropy import EntropyWeighting, token_weights
 from palu.roles import COMMON, END, SENSITIVE
 from palu.settings import NonNegativeNumber, PositiveCount
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from palu.heads import Head
 
 
 class Settings(EntropyWeighting):

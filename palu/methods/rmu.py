@@ -18,11 +18,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palu.methods.base import ForgetAndRetain, Head, Replies, ReplyPositions, ReplyStates
+from palu.methods.base import ForgetAndRetain, Replies, ReplyPositions, ReplyStates
 from palu.settings import Count, PositiveNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from palu.heads import Head
 
 
 class Settings(ForgetAndRetain):

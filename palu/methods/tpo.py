@@ -8,9 +8,7 @@
 z[y] is the raw logit of the token y at the position that predicts it; unwanted are the sensitive tokens of a forget
 reply, common its other tokens and its end tokens. NLL(retain) is the mean over tokens. A row without an unwanted token
 has no d: it is no unit of L_forget (the authors' code divides 0 by 0 there).
-
-`peer`: the authors put the mean of d over the rows of a batch inside one sigma. A step that is cut into micro-batches
-then has a sigma for each of them, weighted by its rows: that loss depends on the cut, for parity only.
+The authors' code puts the mean of d over the rows of a batch inside one sigma, which depends on how a step is cut.
 """
 
 from __future__ import annotations
@@ -18,19 +16,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from palu.methods.base import Head, MethodSettings, Replies, ReplyPositions, ReplyStates, nll_sum
+from palu.methods.base import MethodSettings, Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.roles import COMMON, END, SENSITIVE
 from palu.settings import NonNegativeNumber, PositiveNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from palu.heads import Head
+
 
 class Settings(MethodSettings):
     """The defaults are those of the authors' code for TOFU forget01 and forget05; forget10: beta 0.23.
 
     beta: the inverse temperature; towards 0 the forget term becomes descent of the unwanted logits. retain_weight: the
-    authors' plain TPO has no retain term, their variant with one weighs it 1. peer: see above.
+    authors' plain TPO has no retain term, their variant with one weighs it 1.
     """
 
     localized: ClassVar[bool] = True
@@ -39,7 +39,6 @@ class Settings(MethodSettings):
     forget_weight: NonNegativeNumber = 1.0
     common_weight: NonNegativeNumber = 1.0
     retain_weight: NonNegativeNumber = 0.0
-    peer: bool = False
 
     @property
     def weights(self) -> dict[str, float]:
@@ -66,8 +65,6 @@ def loss(
     from torch.nn.functional import logsigmoid
 
     drop = logit_drop(replies.forget, head)
-    if settings.peer:
-        drop = drop.mean().expand_as(drop)
     return {
         "forget": -(2 / settings.beta) * logsigmoid(settings.beta * drop).sum(),
         "common": common_nll_sum(replies.forget, head, scale["common"]),

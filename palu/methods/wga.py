@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from palu.methods.base import ForgetAndRetain, Head, Replies, ReplyPositions, ReplyStates, nll_sum
+from palu.methods.base import ForgetAndRetain, Replies, ReplyPositions, ReplyStates, nll_sum
 from palu.settings import NonNegativeNumber
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from palu.heads import Head
 
 
 class Settings(ForgetAndRetain):

@@ -19,7 +19,7 @@ from torch import Tensor
 from palu import models, stored, tables, tokens
 from palu.errors import UserError
 from palu.files import canonical_json
-from palu.heads import ChunkedHead
+from palu.heads import Head
 from palu.progress import in_proportion, progress_bar
 from palu.reference import reference_provenance
 from palu.stretches import windows
@@ -86,7 +86,7 @@ def write_states_of(
     Raises UserError for a layer that the model does not have.
     """
     weight, bias, transform = models.output_head(model)
-    head = ChunkedHead(weight, bias, transform=transform)
+    head = Head(weight, bias, transform=transform)
     if kept.layer is not None:
         models.check_layer(model, kept.layer)
     width = weight.shape[1] if kept.layer is None else model.config.get_text_config().hidden_size

@@ -1,7 +1,7 @@
 """From characters to token roles, and from rows of tokens to batches. The only room that knows both."""
 
 from palu.span_tables import read_spans
-from palu.tokens.batches import Batch, Bins, Replies, collate, length_buckets, with_every_position
+from palu.tokens.batches import Batch, Bins, Replies, collate, length_buckets
 from palu.tokens.pieces import cut, grouped
 from palu.tokens.prefixes import SharedLine, SharedRows, lay_out, shared_lines
 from palu.tokens.row import TokenRow
@@ -25,5 +25,4 @@ __all__ = [
     "length_buckets",
     "read_spans",
     "shared_lines",
-    "with_every_position",
 ]

@@ -8,14 +8,13 @@ costs the square of a line's length.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from palu.roles import PADDING
 from palu.tokens.row import TokenRow
 
 
@@ -129,29 +128,6 @@ def collate(rows: Sequence[TokenRow], pad_id: int, packed: bool = False) -> Batc
         row=torch.from_numpy(np.repeat(np.arange(len(rows)), [len(t) for t in predicting])),
         row_count=len(rows),
         example_ids=[row.example_id for row in rows],
-    )
-
-
-def with_every_position(batch: Batch, rows: Sequence[TokenRow]) -> Batch:
-    """A padded batch whose predicting positions are all its B*T places, for `peer` settings that average over them.
-
-    A position's target_ids and role are of its next token; of padding and of the last place role is PADDING.
-    """
-    shape = batch.input_ids.shape
-    mask, role, offset = torch.zeros(shape, dtype=torch.int64), torch.full(shape, PADDING), torch.full(shape, -1)
-    for i, row in enumerate(rows):
-        mask[i, : len(row)] = 1
-        role[i, : len(row) - 1] = torch.from_numpy(row.role[1:])
-        offset[i, : len(row) - 1] = torch.from_numpy(row.span_offset[1:])
-    return replace(
-        batch,
-        attention_mask=mask,
-        predict_index=torch.arange(mask.numel()),
-        position=torch.arange(shape[1]).repeat(shape[0]),
-        target_ids=batch.input_ids.roll(-1, 1).reshape(-1),
-        role=role.reshape(-1).to(torch.int8),
-        span_offset=offset.reshape(-1).to(torch.int16),
-        row=torch.arange(shape[0]).repeat_interleave(shape[1]),
     )
 
 

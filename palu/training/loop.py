@@ -282,14 +282,10 @@ class Loop:
         return dict(zip(weights, sums.tolist(), strict=True))
 
     def _cut(self, group: RowGroup) -> list[RowGroup]:
-        if self.objective.every_position:
-            # padding counts there: each kind of row is a batch of its own width
-            return [RowGroup(group.items, [], []), RowGroup([], group.partners, [])]
         return cut(group, self.machine.micro_batch_tokens, self.machine.packed)
 
     def _laid_out(self, group: RowGroup) -> MicroBatch:
-        every_position = self.objective.every_position
-        return micro_batch(group, self.rows.pad_id, self.machine.packed and not every_position, every_position)
+        return micro_batch(group, self.rows.pad_id, self.machine.packed)
 
     def _agreed(self, wish: bool) -> bool:
         """The main process's wish: clocks and rounding differ, and all processes must do the same."""

@@ -1,6 +1,6 @@
 """The loss of one step and its gradient norms, on a batch of tokens from a file: what `palu loss` prints.
 
-It takes the path that training takes (`Loop.accumulate`: rows packed, `ChunkedHead`, the reference's facts written to
+It takes the path that training takes (`Loop.accumulate`: rows packed, `Head`, the reference's facts written to
 Parquet and read back), so that numbers which other programs print for the same batch check all of it.
 
 The file (safetensors) holds `forget`, `retain` and, for some methods, `forget_tagged` and `alternate*`; each has
@@ -26,7 +26,7 @@ from palu.reference.states import Kept, write_states_of
 from palu.reference.topk import write_topk_of
 from palu.roles import COMMON, PROMPT, SENSITIVE
 from palu.spans import run_offsets
-from palu.tokens import Batch, TokenRow, collate, with_every_position
+from palu.tokens import TokenRow, collate
 from palu.training.checkpoints import Checkpoints
 from palu.training.loop import Loop, Machine, Rows
 from palu.training.objective import UnlearnObjective
@@ -34,6 +34,8 @@ from palu.training.plan import Plan, StepRows
 from palu.training.settings import TrainingSettings
 
 NO_LABEL, COMMON_LABEL = -100, -200
+# No state of the padding is read
+PAD_ID = 0
 
 
 def step_loss(
@@ -51,7 +53,7 @@ def step_loss(
     policy, reference = (models.load_model(folder, "float32") for folder in (policy_folder, reference_folder))
     with tempfile.TemporaryDirectory() as folder:
         kinds = {"forget": forget, "retain": retain, "alternate": alternates}
-        paths = _write_reference(Path(folder), reference, kinds, settings, batch_file.pad_id)
+        paths = _write_reference(Path(folder), reference, kinds, settings)
         objective = UnlearnObjective(
             policy,
             methods.load(method_name),
@@ -68,7 +70,7 @@ def step_loss(
         )
         loop = Loop(
             objective,
-            Rows(forget, retain, batch_file.pad_id, [[row] for row in alternates]),
+            Rows(forget, retain, PAD_ID, [[row] for row in alternates]),
             Plan(0, len(forget), len(retain), len(forget), 1, alternate_count=bool(alternates)),
             TrainingSettings(),
             Checkpoints(Path(folder), {}),
@@ -101,15 +103,6 @@ class _BatchFile:
             self._tensors: dict[str, Tensor] = load_file(path)
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path}: not a readable safetensors file: {error}") from None
-
-    @property
-    def pad_id(self) -> int:
-        """What stands in the padding, 0 where there is none: with `peer` settings its states count."""
-        for key, mask in self._tensors.items():
-            name, _, kind = key.rpartition(".")
-            if kind == "attention_mask" and not mask.all():
-                return int(self._tensors[f"{name}.input_ids"][mask == 0][0])
-        return 0
 
     def alternate_name(self) -> str:
         """The one name of other replies; `alternate` where there is none."""
@@ -151,19 +144,15 @@ class _BatchFile:
 
 
 def _write_reference(
-    folder: Path, reference: Any, rows: dict[str, list[TokenRow]], settings: MethodSettings, pad_id: int
+    folder: Path, reference: Any, rows: dict[str, list[TokenRow]], settings: MethodSettings
 ) -> ReferencePaths:
     """What the method needs of the frozen model, as files."""
     facts = {"dtype": "float32"}
     needs = settings.needs
 
-    def laid_out(part: list[TokenRow]) -> Batch:
-        batch = collate(part, pad_id)
-        return with_every_position(batch, part) if settings.for_parity_only else batch
-
     def states(name: str, kept: Kept) -> Path:
         path = folder / f"{name}.{kept.layer}.parquet"
-        write_states_of(reference, [laid_out(rows[name])], path, facts, kept)
+        write_states_of(reference, [collate(rows[name], PAD_ID)], path, facts, kept)
         return path
 
     paths: dict[str, Path] = {}

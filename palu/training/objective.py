@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from palu import models, tokens
-from palu.heads import ChunkedHead, HeadParameters
+from palu.heads import Head, HeadParameters
 from palu.methods.base import Method, MethodSettings, Replies, ReplyPositions, ReplyStates
 from palu.reference.cache import References
-from palu.tokens import Batch, collate, with_every_position
+from palu.tokens import Batch, collate
 from palu.training.plan import RowGroup
 
 if TYPE_CHECKING:
@@ -64,15 +64,9 @@ class Parts(NamedTuple):
     alternate: tokens.Replies
 
 
-def micro_batch(group: RowGroup, pad_id: int, packed: bool, every_position: bool = False) -> MicroBatch:
-    """Lay rows out, on the CPU. At least one row is needed.
-
-    every_position: prompt and padding are predicting positions too, for `palu loss` with `peer` settings.
-    """
-    batch = collate(group.rows, pad_id, packed)
-    if every_position:
-        batch = with_every_position(batch, group.rows)
-    return MicroBatch(batch, len(group.items), len(group.partners))
+def micro_batch(group: RowGroup, pad_id: int, packed: bool) -> MicroBatch:
+    """Lay rows out, on the CPU. At least one row is needed."""
+    return MicroBatch(collate(group.rows, pad_id, packed), len(group.items), len(group.partners))
 
 
 def _shared_fields(part: tokens.Replies) -> dict[str, Any]:
@@ -85,8 +79,6 @@ class Objective(nn.Module, ABC):
 
     # Whether the head's gradient may go past autograd, straight to `grad`: not in distributed training
     adds_to_grad = False
-    # Whether prompt and padding are predicting positions too, in batches that hold one kind of row each
-    every_position = False
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -128,7 +120,7 @@ class Objective(nn.Module, ABC):
         found = batch.to(self._device)
         states = models.hidden_states(self.model, found).index_select(0, found.predict_index)
         weight, bias, transform = models.output_head(self.model)
-        log_prob = ChunkedHead(weight, bias, transform=transform).log_prob(states, found.target_ids)
+        log_prob = Head(weight, bias, transform=transform).log_prob(states, found.target_ids)
         total = log_prob.new_zeros(found.row_count).index_add(0, found.row, log_prob)
         return total / found.row.bincount(minlength=found.row_count)
 
@@ -158,7 +150,7 @@ class LikelihoodObjective(Objective):
         found = batch.to(self._device).tokens
         states = models.hidden_states(self.model, found).index_select(0, found.predict_index)
         weight, bias, transform = models.output_head(self.model)
-        head = ChunkedHead(weight, bias, adds_to_grad=self.adds_to_grad, transform=transform)
+        head = Head(weight, bias, adds_to_grad=self.adds_to_grad, transform=transform)
         return {"nll": -head.log_prob(states, found.target_ids, -scale["nll"]).sum()}
 
 
@@ -186,7 +178,6 @@ class UnlearnObjective(Objective):
         super().__init__(model)
         self.method, self.settings, self.reference = method, settings, reference or References()
         self.layer = settings.reads_layer
-        self.every_position = settings.for_parity_only
         if self.layer is not None:
             models.check_layer(model, self.layer)
         weight, bias, _ = reference_head or models.output_head(model)
@@ -233,5 +224,5 @@ class UnlearnObjective(Objective):
             states.append(ReplyStates(**_shared_fields(part), hidden=hidden[here], **own))
         weight, bias, transform = models.output_head(self.model)
         reference = (weight, bias) if self.head_is_reference else (self.reference_weight, self.reference_bias)
-        head = ChunkedHead(weight, bias, *reference, adds_to_grad=self.adds_to_grad, transform=transform)
+        head = Head(weight, bias, *reference, adds_to_grad=self.adds_to_grad, transform=transform)
         return self.method.loss(Replies(*states), head, self.settings, scale)

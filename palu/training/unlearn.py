@@ -122,8 +122,6 @@ def unlearn(
 def _check_settings(name: str, method: MethodSettings, spans_path: Path | None) -> None:
     if "top_k" in method.needs and spans_path is None:
         raise UserError(f"method {name!r} acts on sensitive tokens, but no file of spans is given")
-    if method.for_parity_only:
-        raise UserError(f"method {name!r}: its settings are for `palu loss`; allowed here: peer=false")
 
 
 def _model(

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from palu import models, tokens
-from palu.heads import ChunkedHead, DenseHead
+from palu.heads import Head
 from palu.methods.base import Replies, ReplyPositions, ReplyStates
 from palu.roles import COMMON, END, SENSITIVE
 from palu.spans import run_offsets
 from palu.training.objective import micro_batch
 from palu.training.plan import RowGroup
+from tests.dense_head import DenseHead
 
-HEADS = [ChunkedHead, DenseHead]
+HEADS = [Head, DenseHead]
 D, V, K = 5, 11, 4
 
 C, S, E = COMMON, SENSITIVE, END
@@ -52,10 +53,10 @@ class Problem:
     reference_weight: Tensor
     reference_bias: Tensor
 
-    def head(self, head_class: type = ChunkedHead, **options: Any) -> Any:
+    def head(self, head_class: type = Head, **options: Any) -> Any:
         return head_class(self.weight, self.bias, self.reference_weight, self.reference_bias, **options)
 
-    def loss(self, method: ModuleType, settings: Any, head_class: type = ChunkedHead, **options: Any) -> Tensor:
+    def loss(self, method: ModuleType, settings: Any, head_class: type = Head, **options: Any) -> Tensor:
         head = self.head(head_class, **options)
         return step_loss(method, settings, Replies(self.forget, self.retain, self.alternate), head)
 
@@ -206,7 +207,7 @@ class SmallWorld:
         self.model.zero_grad()
         total = torch.zeros((), dtype=torch.float64)
         for replies in micro_batches:
-            head = ChunkedHead(self.model.lm_head.weight, None, self.reference.lm_head.weight, chunk_rows=5)
+            head = Head(self.model.lm_head.weight, None, self.reference.lm_head.weight, chunk_rows=5)
             terms = method.loss(as_asked(settings, replies), head, settings, scale)
             loss = torch.stack([scale[term] * terms[term] for term in terms if scale[term]]).sum()
             if loss.requires_grad:
@@ -229,20 +230,51 @@ class SmallWorld:
 
 
 @dataclass(frozen=True)
+class EveryPosition:
+    """All positions of a padded part of the peers' batch, prompts and padding too, over which their trainers average
+    where they forget the mask: (B * T, D) states, (B * T,) next tokens' labels, whether there is one."""
+
+    hidden: Tensor
+    reference_hidden: Tensor
+    labels: Tensor
+    has_next: Tensor
+
+
+@dataclass(frozen=True)
 class PeerBatch:
     """One batch of the peers' code, its two models, and the numbers that it printed."""
 
     policy: Any
     replies: Replies[ReplyStates]
-    reference_weight: Tensor
+    reference: Any
+    tensors: dict[str, Tensor]
+
+    @property
+    def reference_weight(self) -> Tensor:
+        weight: Tensor = self.reference.lm_head.weight.detach()
+        return weight
+
+    def every_position(self, part: str) -> EveryPosition:
+        """A part of the batch file with nothing masked."""
+        given = {key: self.tensors[f"{part}.{key}"] for key in ("input_ids", "attention_mask")}
+        hidden, reference = (
+            model.model(**given).last_hidden_state.flatten(0, 1) for model in (self.policy, self.reference)
+        )
+        labels = torch.nn.functional.pad(self.tensors[f"{part}.labels"][:, 1:], (0, 1), value=-100)
+        has_next = torch.ones_like(labels, dtype=torch.bool)
+        has_next[:, -1] = False
+        return EveryPosition(hidden, reference.detach(), labels.flatten(), has_next.flatten())
 
     def matches(
         self, method: ModuleType, settings: Any, head_class: type, printed: Any, parameter_tolerance: float = 1e-4
     ) -> None:
         """Assert the printed loss to 1e-5, gradient norm to 1e-4 and each parameter's gradient norm."""
-        options = {"chunk_rows": 50} if head_class is ChunkedHead else {}
+        options = {"chunk_rows": 50} if head_class is Head else {}
         head = head_class(self.policy.lm_head.weight, None, self.reference_weight, **options)
-        loss = step_loss(method, settings, self.replies, head)
+        self.has_printed(step_loss(method, settings, self.replies, head), printed, parameter_tolerance)
+
+    def has_printed(self, loss: Tensor, printed: Any, parameter_tolerance: float = 1e-4) -> None:
+        """Assert the same of a loss on the policy."""
         names, parameters = zip(*self.policy.named_parameters(), strict=True)
         gradients = torch.autograd.grad(loss, parameters, retain_graph=True)
         norms = {name: gradient.norm().item() for name, gradient in zip(names, gradients, strict=True)}
@@ -279,7 +311,7 @@ def peer_batch(shared: Path, policy_name: str, forget_name: str) -> PeerBatch:
         )
 
     parts = Replies(replies(forget_name), replies("retain"), replies("alternate_idk"))
-    return PeerBatch(policy, parts, reference_weight)
+    return PeerBatch(policy, parts, reference, tensors)
 
 
 def _peer_replies(model: Any, tensors: dict[str, Tensor], name: str) -> ReplyStates:

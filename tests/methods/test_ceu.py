@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from palu.errors import UserError
-from palu.heads import ChunkedHead, DenseHead
+from palu.heads import Head
 from palu.methods import ceu
 from palu.roles import COMMON, END, SENSITIVE
+from tests.dense_head import DenseHead
 from tests.methods.oracle import HEADS, by_hand, empty, peer_batch, printed, terms_of, units_of
 from tests.methods.plain import log_probs, log_softmax, logits, mean
 
@@ -76,7 +77,7 @@ def test_three_tokens_worked_by_hand():
     retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
     settings = ceu.Settings()
     assert units_of(ceu, settings, forget, retain) == {"forget": 2, "retain": 1}
-    terms = terms_of(ceu, settings, ChunkedHead(torch.eye(3)), forget, retain)
+    terms = terms_of(ceu, settings, Head(torch.eye(3)), forget, retain)
     assert terms["forget"].item() == pytest.approx(2.3104906)  # ln 4 + 2/3 ln 2 + 1/3 ln 4
     assert terms["retain"].item() == pytest.approx(1.0986123)  # ln 3
     terms["forget"].backward()
@@ -95,7 +96,7 @@ def test_a_reply_with_no_token_left_gives_zero():
     forget = by_hand([[0.0, 0.0]], [END], [0])
     settings = ceu.Settings()
     assert units_of(ceu, settings, forget, empty(forget)) == {"forget": 0, "retain": 0}
-    terms = terms_of(ceu, settings, ChunkedHead(torch.eye(2)), forget, empty(forget))
+    terms = terms_of(ceu, settings, Head(torch.eye(2)), forget, empty(forget))
     sum(terms.values()).backward()
     assert [term.item() for term in terms.values()] == [0, 0]
     assert not forget.hidden.grad.any()
@@ -103,7 +104,7 @@ def test_a_reply_with_no_token_left_gives_zero():
 
 def test_a_certain_token_gets_the_full_gradient_where_gradient_ascent_has_none():
     forget = by_hand([[50.0, 0.0, 0.0]], [END], [0])
-    terms = terms_of(ceu, ceu.Settings(ignore_first_n=0), ChunkedHead(torch.eye(3)), forget, empty(forget))
+    terms = terms_of(ceu, ceu.Settings(ignore_first_n=0), Head(torch.eye(3)), forget, empty(forget))
     sum(terms.values()).backward()
     assert terms["forget"].item() == pytest.approx(50)
     assert forget.hidden.grad[0].tolist() == pytest.approx([1, -0.5, -0.5])

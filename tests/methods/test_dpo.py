@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from palu.errors import UserError
-from palu.heads import ChunkedHead
+from palu.heads import Head
 from palu.methods import dpo
 from palu.roles import COMMON, END, SENSITIVE
 from tests.methods import plain
@@ -65,7 +65,7 @@ def test_three_tokens_worked_by_hand():
     forget, retain, alternate = three_tokens(10.0, 20.0)
     settings = dpo.Settings()
     assert units_of(dpo, settings, forget, retain, alternate) == {"forget": 1, "retain": 1}
-    terms = terms_of(dpo, settings, ChunkedHead(torch.eye(3)), forget, retain, alternate)
+    terms = terms_of(dpo, settings, Head(torch.eye(3)), forget, retain, alternate)
     assert terms["forget"].item() == pytest.approx(6.2652338, rel=1e-5)  # 20 ln(1 + 1/e)
     assert terms["retain"].item() == pytest.approx(1.0986123)  # ln 3
     terms["forget"].backward()
@@ -77,7 +77,7 @@ def test_three_tokens_worked_by_hand():
 @pytest.mark.parametrize(("forget_ratio", "expected", "gradient"), [(-1e5, 0.0, 0.0), (1e5, 2e5, 1.0)])
 def test_a_margin_far_from_zero_gives_no_infinite_loss(forget_ratio, expected, gradient):
     forget, retain, alternate = three_tokens(forget_ratio, 0.0)
-    terms = terms_of(dpo, dpo.Settings(), ChunkedHead(torch.eye(3)), forget, empty(retain), alternate)
+    terms = terms_of(dpo, dpo.Settings(), Head(torch.eye(3)), forget, empty(retain), alternate)
     sum(terms.values()).backward()
     assert [term.item() for term in terms.values()] == pytest.approx([expected, 0])
     assert forget.hidden.grad[1, 0].item() == pytest.approx(gradient)
@@ -93,7 +93,7 @@ def test_the_refusal_in_a_row_is_held_against_the_reply_in_that_row(problem):
 def test_no_reply_at_all_gives_zero_with_a_gradient(problem):
     weight = problem.weight.clone().requires_grad_()
     none = [empty(part) for part in (problem.forget, problem.retain, problem.alternate)]
-    terms = terms_of(dpo, dpo.Settings(), ChunkedHead(weight), *none)
+    terms = terms_of(dpo, dpo.Settings(), Head(weight), *none)
     assert [term.item() for term in terms.values()] == [0, 0]
     sum(terms.values()).backward()
     assert not weight.grad.any()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from palu.errors import UserError
-from palu.heads import ChunkedHead, operations
+from palu.heads import Head, operations
 from palu.methods import etw, ga, npo, palu
 from palu.methods.entropy import token_weights, weighted_log_prob_sum
 from palu.roles import COMMON, END
@@ -14,7 +14,7 @@ from tests.methods import plain
 from tests.methods.oracle import HEADS, by_hand, empty
 
 OFFERED_BY = pytest.mark.parametrize("method", [ga, npo, palu], ids=lambda method: method.__name__)
-IDENTITY = ChunkedHead(torch.eye(3))
+IDENTITY = Head(torch.eye(3))
 
 
 def weights_of(logits, rows=None, temperature=1.0, head=IDENTITY):
@@ -70,7 +70,7 @@ def test_no_gradient_flows_through_the_weights(problem):
     hidden = problem.forget.hidden.clone().requires_grad_()
     weight = problem.weight.clone().requires_grad_()
     row, row_count = problem.forget.row, problem.forget.row_count
-    for head in (ChunkedHead(weight, problem.bias), ChunkedHead(weight.float(), None)):
+    for head in (Head(weight, problem.bias), Head(weight.float(), None)):
         assert not token_weights(head, hidden, row, row_count, 1.0).requires_grad
 
 
@@ -90,14 +90,14 @@ def test_the_weighted_sum_asks_for_its_gradients_beforehand(monkeypatch):
 
     monkeypatch.setattr(operations, "log_prob", counted)
     states = by_hand([[0.0, 0, 0], [1.0, 0, 0]], [COMMON, END], [0, 1])
-    head = ChunkedHead(torch.eye(3).requires_grad_())
+    head = Head(torch.eye(3).requires_grad_())
     (0.7 * weighted_log_prob_sum(states, head, 1.0, scale=0.7)).backward()
     assert len(passes) == 1
 
 
 @OFFERED_BY
 def test_without_the_option_no_entropy_is_computed(problem, method, monkeypatch):
-    monkeypatch.setattr(ChunkedHead, "entropy", None)
+    monkeypatch.setattr(Head, "entropy", None)
     problem.loss(method, method.Settings())
     with pytest.raises(TypeError):
         problem.loss(method, method.Settings(entropy_weighting=True))

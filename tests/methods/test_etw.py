@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from palu.errors import UserError
-from palu.heads import ChunkedHead
+from palu.heads import Head
 from palu.methods import entropy, etw, ga, gd
 from palu.roles import COMMON, END, SENSITIVE
 from tests.methods import plain
@@ -41,7 +41,7 @@ def test_three_tokens_worked_by_hand():
     retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
     settings = etw.Settings()
     assert units_of(etw, settings, forget, retain) == {"forget": 3, "retain": 1}
-    terms = terms_of(etw, settings, ChunkedHead(torch.eye(3)), forget, retain)
+    terms = terms_of(etw, settings, Head(torch.eye(3)), forget, retain)
     assert terms["forget"].item() == pytest.approx(-3.2958369)  # -3 ln 3
     assert terms["retain"].item() == pytest.approx(1.0986123)  # ln 3
     terms["forget"].backward()
@@ -80,7 +80,7 @@ def test_replies_that_the_model_is_sure_of_are_unlearned_like_others():
     # no entropy anywhere: the weights are 1, not 0 / 0
     forget = by_hand([[200.0, 0, 0], [0.0, 200.0, 0]], [COMMON, END], [0, 0])
     retain = empty(by_hand([[0.0, 0, 0]], [END], [0]))
-    terms = terms_of(etw, etw.Settings(), ChunkedHead(torch.eye(3)), forget, retain)
+    terms = terms_of(etw, etw.Settings(), Head(torch.eye(3)), forget, retain)
     assert [term.item() for term in terms.values()] == [-200, 0]
     sum(terms.values()).backward()
     assert forget.hidden.grad[1].tolist() == [1, -1, 0]
@@ -88,7 +88,7 @@ def test_replies_that_the_model_is_sure_of_are_unlearned_like_others():
 
 def test_no_reply_at_all_gives_zero_with_a_gradient(problem):
     weight = problem.weight.clone().requires_grad_()
-    terms = terms_of(etw, etw.Settings(), ChunkedHead(weight), empty(problem.forget), empty(problem.retain))
+    terms = terms_of(etw, etw.Settings(), Head(weight), empty(problem.forget), empty(problem.retain))
     assert [term.item() for term in terms.values()] == [0, 0]
     sum(terms.values()).backward()
     assert not weight.grad.any()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from palu import methods
-from palu.heads import ChunkedHead, autograd
+from palu.heads import Head, autograd
 from palu.methods import METHODS
 from palu.methods.base import NEEDS, Replies, ReplyStates
 from tests.methods.oracle import PARTS, Problem, as_asked, empty
@@ -57,12 +57,12 @@ def parts_of(problem: Problem, *left_out: str, dtype: torch.dtype = torch.float6
     return Replies(*parts)
 
 
-def head_of(problem: Problem, dtype: torch.dtype = torch.float64) -> ChunkedHead:
+def head_of(problem: Problem, dtype: torch.dtype = torch.float64) -> Head:
     weight, bias, *reference = (
         tensor.to(dtype).clone()
         for tensor in (problem.weight, problem.bias, problem.reference_weight, problem.reference_bias)
     )
-    return ChunkedHead(weight.requires_grad_(), bias.requires_grad_(), *reference, chunk_rows=3)
+    return Head(weight.requires_grad_(), bias.requires_grad_(), *reference, chunk_rows=3)
 
 
 @pytest.fixture(scope="session")

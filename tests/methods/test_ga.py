@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from palu.errors import UserError
-from palu.heads import ChunkedHead
+from palu.heads import Head
 from palu.methods import entropy, ga
 from palu.roles import COMMON, END, SENSITIVE
 from tests.methods import plain
@@ -45,7 +45,7 @@ def test_three_tokens_worked_by_hand():
     forget = by_hand([[0.0, 0, 0], [two, 0, 0], [two, 0, 0]], [COMMON, SENSITIVE, END], [2, 0, 1])
     retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
     assert units_of(ga, PLAIN, forget, retain) == {"forget": 3}
-    terms = terms_of(ga, PLAIN, ChunkedHead(torch.eye(3)), forget, retain)
+    terms = terms_of(ga, PLAIN, Head(torch.eye(3)), forget, retain)
     assert terms["forget"].item() == pytest.approx(-3.1780538)  # -ln 24
     terms["forget"].backward()
     # one-hot - p: descent on the log-probability lowers the token's own logit
@@ -57,7 +57,7 @@ def test_three_weighted_tokens_worked_by_hand():
     # entropies ln 3, 0, ln 3: weights 3/2, 0, 3/2
     forget = by_hand([[0.0, 0, 0], [1000.0, 0, 0], [0.0, 0, 0]], [COMMON, SENSITIVE, END], [2, 1, 1])
     retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
-    terms = terms_of(ga, WEIGHTED, ChunkedHead(torch.eye(3)), forget, retain)
+    terms = terms_of(ga, WEIGHTED, Head(torch.eye(3)), forget, retain)
     assert terms["forget"].item() == pytest.approx(-3.2958369)  # -3 ln 3
     terms["forget"].backward()
     assert forget.hidden.grad[0].tolist() == pytest.approx([-0.5, -0.5, 1.0])
@@ -67,7 +67,7 @@ def test_three_weighted_tokens_worked_by_hand():
 @every_setting
 def test_no_forget_reply_gives_zero_with_a_gradient(problem, settings):
     weight = problem.weight.clone().requires_grad_()
-    terms = terms_of(ga, settings, ChunkedHead(weight), empty(problem.forget), problem.retain)
+    terms = terms_of(ga, settings, Head(weight), empty(problem.forget), problem.retain)
     assert terms["forget"].item() == 0
     terms["forget"].backward()
     assert not weight.grad.any()

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from palu.errors import UserError
-from palu.heads import ChunkedHead, DenseHead
+from palu.heads import Head
 from palu.methods import gd
-from palu.roles import COMMON, END, PADDING, PROMPT, SENSITIVE
+from palu.roles import COMMON, END, SENSITIVE
 from tests.methods import plain
 from tests.methods.oracle import HEADS, by_hand, empty, peer_batch, printed, terms_of, units_of
 
@@ -62,7 +62,7 @@ def test_three_tokens_worked_by_hand():
     retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
     settings = gd.Settings()
     assert units_of(gd, settings, forget, retain) == {"forget": 3, "retain": 1}
-    terms = terms_of(gd, settings, ChunkedHead(torch.eye(3)), forget, retain)
+    terms = terms_of(gd, settings, Head(torch.eye(3)), forget, retain)
     assert terms["forget"].item() == pytest.approx(-3.1780538)  # -ln 24
     assert terms["retain"].item() == pytest.approx(1.0986123)  # ln 3
     terms["forget"].backward()
@@ -79,7 +79,7 @@ def test_the_kl_of_three_tokens_worked_by_hand():
     forget = by_hand([[0.0, 0, 0]], [END], [0])
     settings = gd.Settings(retain_loss="kl")
     assert units_of(gd, settings, forget, retain) == {"forget": 1, "retain": 2}
-    terms = terms_of(gd, settings, ChunkedHead(torch.eye(3), None, torch.eye(3)), forget, retain)
+    terms = terms_of(gd, settings, Head(torch.eye(3), None, torch.eye(3)), forget, retain)
     # 1/2 ln(3/2) + 1/2 ln(3/4)
     assert terms["retain"].item() == pytest.approx(0.0588915, rel=1e-5)
     terms["retain"].backward()
@@ -87,54 +87,10 @@ def test_the_kl_of_three_tokens_worked_by_hand():
     assert retain.hidden.grad[1].tolist() == pytest.approx([0, 0, 0], abs=1e-7)
 
 
-def padded_rows():
-    """Forget and retain rows of a padded batch: a prompt token, two reply tokens and two places of padding."""
-    roles = [PROMPT, COMMON, END, PADDING, PADDING]
-    made = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 5, 3, generator=made).tolist()
-    reference = torch.randn(5, 3, generator=made)
-    forget = by_hand(logits[0], roles, [1, 2, 0, 0, 0])
-    retain = by_hand(logits[1], roles, [0, 0, 1, 2, 2], reference_hidden=reference)
-    return forget, retain, DenseHead(torch.eye(3), None, torch.eye(3))
-
-
-def reply_only(states):
-    rows = {key: value[1:3] for key, value in vars(states).items() if isinstance(value, torch.Tensor)}
-    return replace(states, **rows)
-
-
-def test_the_peers_kl_runs_over_prompt_and_padding_its_forget_term_over_reply_tokens():
-    forget, retain, head = padded_rows()
-    settings = gd.Settings(retain_loss="kl", peer=True)
-    assert units_of(gd, settings, forget, retain) == {"forget": 2, "retain": 5}
-    terms = terms_of(gd, settings, head, forget, retain)
-    assert terms["forget"] == head.log_prob(forget.hidden[1:3], forget.target_ids[1:3]).sum()
-    assert terms["retain"] == head.kl(retain.hidden, retain.reference_hidden, "reference_policy").sum()
-    sum(terms.values()).backward()
-    assert forget.hidden.grad.any(-1).tolist() == [False, True, True, False, False]
-    assert retain.hidden.grad.any(-1).all()
-
-
-def test_the_peers_nll_runs_over_reply_tokens():
-    forget, retain, head = padded_rows()
-    settings = gd.Settings(peer=True)
-    assert units_of(gd, settings, forget, retain) == {"forget": 2, "retain": 2}
-    found = terms_of(gd, settings, head, forget, retain)
-    expected = terms_of(gd, gd.Settings(), head, reply_only(forget), reply_only(retain))
-    assert found == expected
-
-
-def test_where_all_positions_are_of_replies_the_peer_agrees(problem):
-    for retain_loss in ("nll", "kl"):
-        losses = [problem.loss(gd, gd.Settings(retain_loss=retain_loss, peer=peer)).item() for peer in (False, True)]
-        assert losses[0] == losses[1]
-
-
 @pytest.mark.parametrize("retain_loss", ["nll", "kl"])
-@pytest.mark.parametrize("peer", [False, True])
-def test_no_reply_at_all_gives_zero_with_a_gradient(problem, retain_loss, peer):
+def test_no_reply_at_all_gives_zero_with_a_gradient(problem, retain_loss):
     weight = problem.weight.clone().requires_grad_()
-    settings = gd.Settings(retain_loss=retain_loss, peer=peer)
+    settings = gd.Settings(retain_loss=retain_loss)
     none = empty(problem.forget), empty(problem.retain)
     terms = terms_of(gd, settings, replace(problem, weight=weight).head(), *none)
     assert units_of(gd, settings, *none) == {"forget": 0, "retain": 0}
@@ -146,11 +102,9 @@ def test_no_reply_at_all_gives_zero_with_a_gradient(problem, retain_loss, peer):
 def test_what_is_read_of_the_reference_follows_from_the_retain_loss():
     assert gd.Settings().needs == frozenset()
     assert gd.Settings(retain_loss="kl").needs == {"retain_states"}
-    assert not gd.Settings(retain_loss="kl").for_parity_only
-    assert gd.Settings(retain_loss="kl", peer=True).for_parity_only
 
 
-@pytest.mark.parametrize(("key", "value"), [("retain_loss", "KL"), ("peer", "yes"), ("forget_weight", -1)])
+@pytest.mark.parametrize(("key", "value"), [("retain_loss", "KL"), ("peer", True), ("forget_weight", -1)])
 def test_settings_outside_their_range_are_refused_by_name(key, value):
     with pytest.raises(UserError, match=key):
         gd.Settings.parse({key: value}, "methods.gd")
@@ -166,4 +120,14 @@ def test_the_peers_numbers_are_reproduced(shared):
 def test_the_peers_gradient_ascent_is_a_retain_weight_of_zero(shared):
     peers = peer_batch(shared, "full", "forget")
     facts = printed(shared, "full", "losses_ou.json")["ga"]
-    peers.matches(gd, gd.Settings(retain_weight=0), ChunkedHead, facts)
+    peers.matches(gd, gd.Settings(retain_weight=0), Head, facts)
+
+
+def test_with_the_kl_at_every_position_the_peers_numbers_are_reproduced(shared):
+    peers = peer_batch(shared, "full", "forget")
+    retain = peers.every_position("retain")
+    head = Head(peers.policy.lm_head.weight, None, peers.reference_weight)
+    forget = peers.replies.forget
+    kl = head.kl(retain.hidden, retain.reference_hidden, "reference_policy").mean()
+    loss = head.log_prob(forget.hidden, forget.target_ids).mean() + kl
+    peers.has_printed(loss, printed(shared, "full", "losses_ou.json")["gd_kl_retain"])

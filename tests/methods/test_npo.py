@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from palu.errors import UserError
-from palu.heads import ChunkedHead
+from palu.heads import Head
 from palu.methods import npo
 from palu.roles import COMMON, END, SENSITIVE
 from tests.methods import plain
@@ -68,7 +68,7 @@ def test_three_tokens_worked_by_hand():
     retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
     settings = npo.Settings()
     assert units_of(npo, settings, forget, retain) == {"forget": 1, "retain": 1}
-    terms = terms_of(npo, settings, ChunkedHead(torch.eye(3)), forget, retain)
+    terms = terms_of(npo, settings, Head(torch.eye(3)), forget, retain)
     assert terms["forget"].item() == pytest.approx(26.265234)  # 20 ln(1 + e)
     assert terms["retain"].item() == pytest.approx(1.0986123)  # ln 3
     terms["forget"].backward()
@@ -105,7 +105,7 @@ def test_three_weighted_tokens_worked_by_hand():
         reference_log_prob=torch.tensor([-1.0 - math.log(3), -7.0, -5.0 - math.log(3)]),
     )
     retain = empty(by_hand([[0.0, 0.0, 0.0]], [END], [1]))
-    terms = terms_of(npo, npo.Settings(entropy_weighting=True), ChunkedHead(torch.eye(3)), forget, retain)
+    terms = terms_of(npo, npo.Settings(entropy_weighting=True), Head(torch.eye(3)), forget, retain)
     assert terms["forget"].item() == pytest.approx(20 * math.log(1 + math.exp(0.9)))
     terms["forget"].backward()
     # 3/2 * 2 sigma(0.9) = 2.1328485 times one-hot - p
@@ -116,7 +116,7 @@ def test_three_weighted_tokens_worked_by_hand():
 def test_a_reply_far_less_probable_than_the_references_gets_no_gradient():
     forget = by_hand([[0.0, 0.0]], [END], [0], reference_log_prob=torch.tensor([1e4]))
     retain = empty(by_hand([[0.0, 0.0]], [END], [0]))
-    terms = terms_of(npo, npo.Settings(), ChunkedHead(torch.eye(2)), forget, retain)
+    terms = terms_of(npo, npo.Settings(), Head(torch.eye(2)), forget, retain)
     sum(terms.values()).backward()
     assert [term.item() for term in terms.values()] == [0, 0]
     assert not forget.hidden.grad.any()

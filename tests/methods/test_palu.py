@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from palu.errors import UserError
-from palu.heads import ChunkedHead
+from palu.heads import Head
 from palu.methods import palu
 from palu.methods.base import Replies
 from palu.roles import COMMON, END, SENSITIVE
@@ -119,7 +119,7 @@ def three_tokens():
         reference_top_k=torch.tensor([[0, 1]]),
     )
     retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
-    return forget, retain, ChunkedHead(torch.eye(3), None, torch.eye(3))
+    return forget, retain, Head(torch.eye(3), None, torch.eye(3))
 
 
 def test_three_tokens_worked_by_hand():
@@ -187,7 +187,7 @@ def test_two_weighted_tokens_worked_by_hand():
     )
     retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
     settings = settings_of({"entropy_weighting": True, "common_constraint": "none", "top_k": 1, "target": "zero"})
-    local = terms_of(palu, settings, ChunkedHead(torch.eye(3)), forget, retain)["local"]
+    local = terms_of(palu, settings, Head(torch.eye(3)), forget, retain)["local"]
     weight = 2 * 1.5 * two / (1.5 * two + math.log(3))
     assert local.item() == pytest.approx(weight * two**2)
     local.backward()

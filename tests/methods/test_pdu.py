@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from palu.errors import UserError
-from palu.heads import ChunkedHead
+from palu.heads import Head
 from palu.methods import pdu
 from palu.roles import COMMON, END
 from tests.methods.oracle import HEADS, by_hand, terms_of, units_of
@@ -43,7 +43,7 @@ def test_three_tokens_worked_by_hand():
     retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
     settings = pdu.Settings()
     assert units_of(pdu, settings, forget, retain) == {"forget": 3, "retain": 1}
-    terms = terms_of(pdu, settings, ChunkedHead(torch.eye(3)), forget, retain)
+    terms = terms_of(pdu, settings, Head(torch.eye(3)), forget, retain)
     assert terms["forget"].item() == pytest.approx(5)
     assert terms["retain"].item() == pytest.approx(1.0986123)  # ln 3
     terms["forget"].backward()
@@ -53,7 +53,7 @@ def test_three_tokens_worked_by_hand():
 
 def test_flat_logits_have_neither_loss_nor_gradient():
     forget = by_hand([[2.0, 2.0, 2.0]], [END], [0])
-    terms = terms_of(pdu, pdu.Settings(), ChunkedHead(torch.eye(3)), forget, by_hand([[0.0, 0.0, 0.0]], [END], [1]))
+    terms = terms_of(pdu, pdu.Settings(), Head(torch.eye(3)), forget, by_hand([[0.0, 0.0, 0.0]], [END], [1]))
     terms["forget"].backward()
     assert terms["forget"].item() == 0
     assert not forget.hidden.grad.any()

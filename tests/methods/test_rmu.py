@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from palu.errors import UserError
-from palu.heads import ChunkedHead
+from palu.heads import Head
 from palu.methods import rmu
 from palu.roles import COMMON, END
 from tests.methods.oracle import HEADS, by_hand, terms_of, units_of
@@ -70,7 +70,7 @@ def test_three_tokens_worked_by_hand():
     h = (6 * rmu.direction(3, 0).float() + away).requires_grad_()
     forget, retain = replies(h), replies(torch.tensor([[1.0, 5, 0]]), torch.tensor([[1.0, 2, 0]]))
     assert units_of(rmu, settings, forget, retain) == {"forget": 2, "retain": 1}
-    terms = terms_of(rmu, settings, ChunkedHead(torch.eye(3)), forget, retain)
+    terms = terms_of(rmu, settings, Head(torch.eye(3)), forget, retain)
     assert terms["forget"].item() == pytest.approx(3)  # (1 + 4 + 4) / 3 + 0
     assert terms["retain"].item() == pytest.approx(3)  # 9 / 3
     terms["forget"].backward()

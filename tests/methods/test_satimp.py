@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from palu.errors import UserError
-from palu.heads import ChunkedHead, DenseHead
+from palu.heads import Head
 from palu.methods import satimp, wga
 from palu.roles import COMMON, END, SENSITIVE
+from tests.dense_head import DenseHead
 from tests.methods.oracle import HEADS, by_hand, empty, peer_batch, printed, terms_of, units_of
 from tests.methods.plain import log_probs, mean
 
@@ -61,7 +62,7 @@ def test_three_tokens_worked_by_hand():
     retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
     settings = satimp.Settings(beta1=2)
     assert units_of(satimp, settings, forget, retain) == {"forget": 3, "retain": 1}
-    terms = terms_of(satimp, settings, ChunkedHead(torch.eye(3)), forget, retain)
+    terms = terms_of(satimp, settings, Head(torch.eye(3)), forget, retain)
     # -(1/9 2/3 ln 3 + 1/4 1/2 ln 2 + 1/16 3/4 ln 4)
     assert terms["forget"].item() == pytest.approx(-0.2330047)
     assert terms["retain"].item() == pytest.approx(1.0986123)  # ln 3
@@ -78,7 +79,7 @@ def test_without_saturation_it_is_wga(problem):
 @pytest.mark.parametrize("logit", [-1e4, 1e4])
 def test_neither_a_forgotten_nor_a_certain_token_gets_a_gradient(logit):
     forget = by_hand([[logit, 0.0]], [END], [0])
-    terms = terms_of(satimp, satimp.Settings(beta2=0.5), ChunkedHead(torch.eye(2)), forget, empty(forget))
+    terms = terms_of(satimp, satimp.Settings(beta2=0.5), Head(torch.eye(2)), forget, empty(forget))
     sum(terms.values()).backward()
     assert [term.item() for term in terms.values()] == [0, 0]
     assert not forget.hidden.grad.any()

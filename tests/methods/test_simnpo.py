@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from palu.errors import UserError
-from palu.heads import ChunkedHead
+from palu.heads import Head
 from palu.methods import simnpo
 from palu.roles import COMMON, END, SENSITIVE
 from tests.methods import plain
@@ -49,7 +49,7 @@ def test_three_tokens_worked_by_hand():
     retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
     settings = simnpo.Settings(beta=2.0, delta=0.5593513)
     assert units_of(simnpo, settings, forget, retain) == {"forget": 1, "retain": 1}
-    terms = terms_of(simnpo, settings, ChunkedHead(torch.eye(3)), forget, retain)
+    terms = terms_of(simnpo, settings, Head(torch.eye(3)), forget, retain)
     assert terms["forget"].item() == pytest.approx(0.3132617, rel=1e-5)  # ln(1 + 1/e)
     assert terms["retain"].item() == pytest.approx(1.0986123)  # ln 3
     terms["forget"].backward()
@@ -71,7 +71,7 @@ def test_a_forgotten_reply_gets_no_gradient_and_a_certain_one_a_bounded_one(head
 
 def test_no_reply_at_all_gives_zero_with_a_gradient(problem):
     weight = problem.weight.clone().requires_grad_()
-    terms = terms_of(simnpo, simnpo.Settings(), ChunkedHead(weight), empty(problem.forget), empty(problem.retain))
+    terms = terms_of(simnpo, simnpo.Settings(), Head(weight), empty(problem.forget), empty(problem.retain))
     assert [term.item() for term in terms.values()] == [0, 0]
     sum(terms.values()).backward()
     assert not weight.grad.any()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from palu.errors import UserError
-from palu.heads import ChunkedHead
+from palu.heads import Head
 from palu.methods import tpo
 from palu.methods.base import ReplyStates
 from palu.roles import COMMON, END, SENSITIVE
@@ -17,7 +17,7 @@ from tests.methods.plain import by_row, log_probs, logits, mean
 SETTINGS = [
     tpo.Settings(),
     tpo.Settings(beta=1.5, forget_weight=0.3, common_weight=0.7, retain_weight=2.0),
-    tpo.Settings(beta=0.23, retain_weight=1.0, peer=True),
+    tpo.Settings(beta=0.23, retain_weight=1.0),
 ]
 every_setting = pytest.mark.parametrize("settings", SETTINGS, ids=str)
 
@@ -35,8 +35,6 @@ def plain_loops(problem, settings):
     unwanted = (forget.role == SENSITIVE).tolist()
     rows = by_row(forget, zip(unwanted, drops, strict=True))
     means = [mean(drop for chosen, drop in row if chosen) for row in rows]
-    if settings.peer:
-        means = [mean(means)]
     common = [log_p for log_p, chosen in zip(log_probs(problem, forget), unwanted, strict=True) if not chosen]
     return (
         settings.forget_weight * mean(2 / settings.beta * math.log(1 + math.exp(-settings.beta * d)) for d in means)
@@ -56,17 +54,9 @@ def test_gradients_are_those_of_finite_differences(problem, settings):
     assert problem.gradients_hold(tpo, settings)
 
 
-@pytest.mark.parametrize("settings", [s for s in SETTINGS if not s.peer], ids=str)
+@every_setting
 def test_padding_and_micro_batches_change_nothing(small_world, settings):
     small_world.cuts_agree(tpo, settings)
-
-
-def test_one_sigma_for_the_batch_depends_on_the_cut(small_world):
-    every, none = slice(None), slice(0, 0)
-    settings = tpo.Settings(beta=20.0, common_weight=0.0, peer=True)
-    whole = small_world.step(tpo, settings, [(every, every)])[0]
-    cut = small_world.step(tpo, settings, [(slice(0, 1), every), (slice(1, 3), none)])[0]
-    assert cut.item() != pytest.approx(whole.item(), rel=1e-5)
 
 
 def three_tokens():
@@ -78,13 +68,12 @@ def three_tokens():
         [0, 1, 2],
         reference_hidden=reference_z,
     )
-    return forget, by_hand([[0.0, 0.0, 0.0]], [END], [1]), ChunkedHead(torch.eye(3), None, torch.eye(3))
+    return forget, by_hand([[0.0, 0.0, 0.0]], [END], [1]), Head(torch.eye(3), None, torch.eye(3))
 
 
-@pytest.mark.parametrize("peer", [False, True])
-def test_three_tokens_worked_by_hand(peer):
+def test_three_tokens_worked_by_hand():
     forget, retain, head = three_tokens()
-    settings = tpo.Settings(beta=0.5, peer=peer)
+    settings = tpo.Settings(beta=0.5)
     assert units_of(tpo, settings, forget, retain) == {"forget": 1, "common": 1, "retain": 1}
     terms = terms_of(tpo, settings, head, forget, retain)
     # the logits fell by 1 and 3: beta times their mean is 1
@@ -104,10 +93,9 @@ def rows_without_unwanted_tokens(count):
     return ReplyStates(**vars(found), hidden=z.clone().requires_grad_(), reference_hidden=z)
 
 
-@pytest.mark.parametrize("peer", [False, True])
-def test_a_row_without_an_unwanted_token_is_no_unit_of_the_forget_term(peer):
-    forget, settings = rows_without_unwanted_tokens(2), tpo.Settings(peer=peer)
-    retain, head = empty(forget), ChunkedHead(torch.eye(3), None, torch.eye(3))
+def test_a_row_without_an_unwanted_token_is_no_unit_of_the_forget_term():
+    forget, settings = rows_without_unwanted_tokens(2), tpo.Settings()
+    retain, head = empty(forget), Head(torch.eye(3), None, torch.eye(3))
     assert units_of(tpo, settings, forget, retain) == {"forget": 0, "common": 2, "retain": 0}
     terms = terms_of(tpo, settings, head, forget, retain)
     assert terms["forget"].item() == terms["retain"].item() == 0
@@ -116,17 +104,16 @@ def test_a_row_without_an_unwanted_token_is_no_unit_of_the_forget_term(peer):
     assert forget.hidden.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("peer", [False, True])
-def test_no_row_at_all_gives_zero(peer):
-    forget, settings = empty(rows_without_unwanted_tokens(1)), tpo.Settings(peer=peer)
+def test_no_row_at_all_gives_zero():
+    forget, settings = empty(rows_without_unwanted_tokens(1)), tpo.Settings()
     assert units_of(tpo, settings, forget, forget) == {"forget": 0, "common": 0, "retain": 0}
-    head = ChunkedHead(torch.eye(3), None, torch.eye(3))
+    head = Head(torch.eye(3), None, torch.eye(3))
     assert [term.item() for term in terms_of(tpo, settings, head, forget, forget).values()] == [0, 0, 0]
 
 
 def test_a_logit_far_below_the_references_gets_no_gradient():
     forget = by_hand([[-1e4, 0.0]], [SENSITIVE], [0], reference_hidden=torch.tensor([[1e4, 0.0]]))
-    head = ChunkedHead(torch.eye(2), None, torch.eye(2))
+    head = Head(torch.eye(2), None, torch.eye(2))
     term = terms_of(tpo, tpo.Settings(), head, forget, empty(forget))["forget"]
     term.backward()
     assert term.item() == 0
@@ -136,7 +123,6 @@ def test_a_logit_far_below_the_references_gets_no_gradient():
 def test_it_needs_a_tagger_and_the_references_states():
     assert tpo.Settings.localized
     assert tpo.Settings().needs == {"states"}
-    assert not tpo.Settings(peer=True).for_parity_only
 
 
 @pytest.mark.parametrize(("key", "value"), [("beta", 0), ("common_weight", -1), ("alpha", 1)])

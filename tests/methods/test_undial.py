@@ -5,16 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch.nn.functional import pad
 
-from palu import models
 from palu.errors import UserError
-from palu.heads import ChunkedHead
+from palu.heads import Head
 from palu.methods import undial
-from palu.methods.base import Replies, ReplyStates
-from palu.roles import COMMON, END, PADDING, PROMPT, SENSITIVE
-from tests.methods.oracle import HEADS, PeerBatch, by_hand, empty, printed, terms_of, units_of
+from palu.roles import COMMON, END, SENSITIVE
+from tests.methods.oracle import HEADS, by_hand, empty, peer_batch, printed, terms_of, units_of
 from tests.methods.plain import log_probs, log_softmax, logits, mean
 
 SETTINGS = [undial.Settings(), undial.Settings(beta=1.5, forget_weight=0.3, retain_weight=2.0)]
@@ -62,7 +58,7 @@ def three_tokens():
         [0, 1, 2],
         reference_hidden=torch.tensor([[four, 0, 0], [0, 0, 0], [0, 0, four]]),
     )
-    return forget, by_hand([[0.0, 0.0, 0.0]], [END], [1]), ChunkedHead(torch.eye(3), None, torch.eye(3))
+    return forget, by_hand([[0.0, 0.0, 0.0]], [END], [1]), Head(torch.eye(3), None, torch.eye(3))
 
 
 def test_three_tokens_worked_by_hand():
@@ -79,52 +75,13 @@ def test_three_tokens_worked_by_hand():
 
 def test_the_targets_of_a_reference_that_is_certain_stay_finite():
     forget = by_hand([[1e4, 0.0]], [END], [0], reference_hidden=torch.tensor([[1e4, 0.0]]))
-    terms = terms_of(undial, undial.Settings(), ChunkedHead(torch.eye(2), None, torch.eye(2)), forget, empty(forget))
+    terms = terms_of(undial, undial.Settings(), Head(torch.eye(2), None, torch.eye(2)), forget, empty(forget))
     sum(terms.values()).backward()
     assert [term.item() for term in terms.values()] == [0, 0]
     assert not forget.hidden.grad.any()
 
 
-def padded(roles, size):
-    """Lines of `size` logits of 0, of any roles, all with the target 1."""
-    count = sum(len(line) for line in roles)
-    return ReplyStates(
-        target_ids=torch.ones(count, dtype=torch.int64),
-        role=torch.tensor([role for line in roles for role in line], dtype=torch.int8),
-        span_offset=torch.full((count,), -1, dtype=torch.int16),
-        row=torch.tensor([i for i, line in enumerate(roles) for _ in line]),
-        row_count=len(roles),
-        hidden=torch.zeros(count, size, requires_grad=True),
-        reference_hidden=torch.zeros(count, size),
-    )
-
-
-def test_the_peer_lowers_the_hundredth_token_from_the_end_where_it_has_no_label():
-    size, head = 103, ChunkedHead(torch.eye(103), None, torch.eye(103))
-    forget = padded([[PROMPT, COMMON, PADDING], [COMMON, END, PADDING]], size)
-    retain = padded([[PROMPT, COMMON, END, PADDING]], size)
-    settings = undial.Settings(beta=50, peer=True)
-    assert units_of(undial, settings, forget, retain) == {"forget": 4, "retain": 2}
-    terms = terms_of(undial, settings, head, forget, retain)
-    assert terms["forget"].item() == pytest.approx(4 * math.log(size), rel=1e-6)
-    assert terms["retain"].item() == pytest.approx(2 * math.log(size), rel=1e-6)
-    sum(terms.values()).backward()
-    lowered = forget.hidden.grad.argmax(-1).tolist()
-    assert [t for t in range(6) if forget.hidden.grad[t].any()] == [0, 1, 3, 4]
-    assert [lowered[t] for t in (0, 1, 3, 4)] == [3, 1, 1, 1]
-    assert retain.hidden.grad.any(-1).tolist() == [False, True, True, False]
-
-
-def test_the_peers_way_takes_no_row_at_all():
-    none = empty(padded([[END, PADDING]], 103))
-    settings, head = undial.Settings(peer=True), ChunkedHead(torch.eye(103), None, torch.eye(103))
-    assert units_of(undial, settings, none, none) == {"forget": 0, "retain": 0}
-    assert [term.item() for term in terms_of(undial, settings, head, none, none).values()] == [0, 0]
-
-
-def test_only_the_peers_way_wants_prompt_and_padding():
-    assert not undial.Settings().for_parity_only
-    assert undial.Settings(peer=True).for_parity_only
+def test_it_reads_the_references_states():
     assert undial.Settings().needs == {"states"}
 
 
@@ -134,37 +91,15 @@ def test_settings_outside_their_range_are_refused_by_name(key, value):
         undial.Settings.parse({key: value}, "methods.undial")
 
 
-def every_position(policy, reference, tensors, name):
-    """All positions of a padded part of the peer's batch."""
-    input_ids, labels = tensors[f"{name}.input_ids"], tensors[f"{name}.labels"]
-    mask = tensors[f"{name}.attention_mask"]
-    hidden, reference_hidden = (
-        model.model(input_ids=input_ids, attention_mask=mask).last_hidden_state.flatten(0, 1)
-        for model in (policy, reference)
-    )
-    unlabelled = torch.where(pad(mask[:, 1:], (0, 1)) == 1, PROMPT, PADDING)
-    role = torch.where(pad(labels[:, 1:], (0, 1), value=-100) != -100, COMMON, unlabelled).flatten()
-    return ReplyStates(
-        target_ids=input_ids.roll(-1, 1).flatten(),
-        role=role.to(torch.int8),
-        span_offset=torch.full_like(role, -1),
-        row=torch.arange(len(input_ids)).repeat_interleave(input_ids.shape[1]),
-        row_count=len(input_ids),
-        hidden=hidden,
-        reference_hidden=reference_hidden.detach(),
-    )
-
-
-def test_the_peers_numbers_are_reproduced(shared):
-    oracles = shared / "oracles"
-    tensors = load_file(oracles / "loss-parity" / "policy-full" / "batch.safetensors")
-    policy, reference = (
-        models.load_model(oracles / "tofu-eval-tiny" / f"model-{name}") for name in ("full", "retain")
-    )
-    forget, retain = (every_position(policy, reference, tensors, name) for name in ("forget", "retain"))
-    peers = PeerBatch(policy, Replies(forget, retain, empty(retain)), reference.lm_head.weight.detach())
+def test_with_the_mean_over_every_position_the_peers_numbers_are_reproduced(shared):
     facts = printed(shared, "full", "losses_ou.json")["undial"]
-    settings = undial.Settings(retain_weight=1.0, peer=True)
-    assert settings.beta == facts["settings"]["beta"]
-    for head_class in HEADS:
-        peers.matches(undial, settings, head_class, facts)
+    peers = peer_batch(shared, "full", "forget")
+    forget = peers.every_position("forget")
+    head = Head(peers.policy.lm_head.weight, None, peers.reference_weight)
+    # the label -100 of a token that is not predicted finds the logit of token V - 100
+    ids = torch.where(forget.labels == -100, head.vocabulary_size - 100, forget.labels)
+    beta = facts["settings"]["beta"]
+    assert beta == undial.Settings().beta
+    adjusted = head.cross_entropy_to_reference(forget.hidden, forget.reference_hidden, ids, beta)
+    retain = peers.replies.retain
+    peers.has_printed(adjusted[forget.has_next].mean() - head.log_prob(retain.hidden, retain.target_ids).mean(), facts)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from palu.errors import UserError
-from palu.heads import ChunkedHead, DenseHead
+from palu.heads import Head
 from palu.methods import gd, wga
 from palu.roles import COMMON, END, SENSITIVE
+from tests.dense_head import DenseHead
 from tests.methods.oracle import HEADS, by_hand, empty, peer_batch, printed, terms_of, units_of
 from tests.methods.plain import log_probs, mean
 
@@ -56,7 +57,7 @@ def test_three_tokens_worked_by_hand():
     retain = by_hand([[0.0, 0.0, 0.0]], [END], [1])
     settings = wga.Settings()
     assert units_of(wga, settings, forget, retain) == {"forget": 3, "retain": 1}
-    terms = terms_of(wga, settings, ChunkedHead(torch.eye(3)), forget, retain)
+    terms = terms_of(wga, settings, Head(torch.eye(3)), forget, retain)
     assert terms["forget"].item() == pytest.approx(-1.0593512)  # -(ln 3 / 3 + ln 2 / 2 + ln 4 / 4)
     assert terms["retain"].item() == pytest.approx(1.0986123)  # ln 3
     terms["forget"].backward()
@@ -70,7 +71,7 @@ def test_a_beta_of_zero_is_gradient_ascent(problem):
 
 def test_a_token_that_is_forgotten_gets_no_gradient():
     forget = by_hand([[-1e4, 0.0]], [END], [0])
-    terms = terms_of(wga, wga.Settings(), ChunkedHead(torch.eye(2)), forget, empty(forget))
+    terms = terms_of(wga, wga.Settings(), Head(torch.eye(2)), forget, empty(forget))
     sum(terms.values()).backward()
     assert [term.item() for term in terms.values()] == [0, 0]
     assert not forget.hidden.grad.any()

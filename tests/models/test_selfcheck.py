@@ -6,7 +6,7 @@ import transformers
 
 from palu import models
 from palu.errors import UserError
-from palu.heads import ChunkedHead, LogitTransform
+from palu.heads import Head, LogitTransform
 from palu.models.probe import ProbeLines
 
 SIZES = {
@@ -58,7 +58,7 @@ def test_the_head_gives_the_log_probabilities_of_the_model(kind, options, transf
     with torch.no_grad():
         weight, bias, found = models.output_head(model)
         states = models.hidden_states(model, batch)[:-1]
-        log_prob = ChunkedHead(weight, bias, transform=found).log_prob(states, ids[0, 1:])
+        log_prob = Head(weight, bias, transform=found).log_prob(states, ids[0, 1:])
         expected = model(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
     torch.testing.assert_close(log_prob, expected, atol=1e-5, rtol=1e-4)
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palu import models, tokens
-from palu.heads import ChunkedHead
-from palu.roles import COMMON, END, PADDING, PROMPT
+from palu.heads import Head
+from palu.roles import END, PROMPT
 from tests.tokens.cases import PLAIN, TEXTS, TOKENIZER, example, row_of_length, two_rows
 
 LENGTHS = [4, 9, 3, 9, 5, 2, 4]
@@ -143,47 +143,6 @@ def test_a_part_may_be_empty(chosen):
     assert {len(getattr(part, name)) for name in ("position", "target_ids", "role", "span_offset", "row")} == {0}
 
 
-def test_every_position_is_every_place_with_the_next_token_as_its_target():
-    rows = [row_of_length(3, "a", reply_start=1), row_of_length(5, "b", reply_start=3)]
-    batch = tokens.with_every_position(tokens.collate(rows, pad_id=0), rows)
-    assert batch.attention_mask.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
-    assert batch.predict_index.tolist() == list(range(10))
-    assert batch.position.tolist() == [0, 1, 2, 3, 4] * 2
-    assert batch.row.tolist() == [0] * 5 + [1] * 5
-    assert batch.role.tolist() == [
-        *[COMMON, END, PADDING, PADDING, PADDING],
-        *[PROMPT, PROMPT, COMMON, END, PADDING],
-    ]
-    real = batch.role != PADDING
-    assert batch.target_ids[real].tolist() == [11, 12, 11, 12, 13, 14]
-    assert batch.span_offset.tolist() == [-1] * 10
-    kinds = [batch.target_ids, batch.row, batch.role, batch.span_offset]
-    assert [tensor.dtype for tensor in kinds] == [torch.int64, torch.int64, torch.int8, torch.int16]
-    assert (batch.row_count, batch.example_ids) == (2, ["a", "b"])
-
-
-def test_every_position_tells_the_places_in_a_span():
-    rows = two_rows()
-    batch = tokens.with_every_position(tokens.collate(rows, pad_id=2), rows)
-    width = batch.input_ids.shape[1]
-    for line, row in enumerate(rows):
-        here = slice(line * width, line * width + len(row) - 1)
-        assert batch.span_offset[here].tolist() == row.span_offset[1:].tolist()
-        assert batch.role[here].tolist() == row.role[1:].tolist()
-    assert batch.part(slice(1, 2)).role.tolist() == batch.role[width:].tolist()
-
-
-def test_the_mask_of_a_batch_with_every_position_changes_no_real_token():
-    model, _ = models.build_from_scratch(SMALL, TEXTS, seed=0)
-    rows = two_rows()
-    padded = tokens.collate(rows, pad_id=2)
-    every = tokens.with_every_position(padded, rows)
-    with torch.no_grad():
-        one, other = models.hidden_states(model, padded), models.hidden_states(model, every)
-    real = every.attention_mask.reshape(-1).bool()
-    torch.testing.assert_close(one[real], other[real], rtol=1e-5, atol=1e-6)
-
-
 def test_buckets_hold_each_row_once_within_the_padded_size():
     lengths = [3, 9, 4, 4, 8, 1, 30]
     buckets = tokens.length_buckets([[length] for length in lengths], tokens_per_batch=16)
@@ -266,7 +225,7 @@ def passed(model, rows, packed):
     batch = tokens.collate(rows, 2, packed)
     states = models.hidden_states(model, batch)[batch.predict_index]
     weight, bias, transform = models.output_head(model)
-    loss = -ChunkedHead(weight, bias, transform=transform).log_prob(states, batch.target_ids).mean()
+    loss = -Head(weight, bias, transform=transform).log_prob(states, batch.target_ids).mean()
     return batch, states, loss, torch.autograd.grad(loss, list(model.parameters()))
 
 

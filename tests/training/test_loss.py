@@ -17,12 +17,10 @@ FIRST_N = {"1": 1, "3": 3, "-1": None}
 CASES = {
     "ga": ("ga", {}),
     "gd": ("gd", {}),
-    "gd_kl_retain": ("gd", {"retain_loss": "kl", "peer": True}),
     "npo": ("npo", {"beta": 0.1}),
     "simnpo": ("simnpo", {"beta": 4.5, "delta": 0.0, "forget_weight": 0.125}),
     "simnpo_delta1": ("simnpo", {"beta": 3.5, "delta": 1.0, "forget_weight": 0.125}),
     "dpo_idk": ("dpo", {"beta": 0.1}),
-    "undial": ("undial", {"beta": 10.0, "retain_weight": 1.0, "peer": True}),
     "wga": ("wga", {"beta": 1.0}),
     "satimp": ("satimp", {"beta1": 5.0, "beta2": 1.0, "forget_weight": 1.0}),
     "ceu": ("ceu", {}),

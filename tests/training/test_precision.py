@@ -9,7 +9,7 @@ import torch
 
 from palu import models, tables
 from palu.errors import UserError
-from palu.heads import ChunkedHead
+from palu.heads import Head
 from palu.reference.cache import ReferencePaths
 from palu.reference.states import Kept, write_states
 from palu.training.settings import TrainingSettings
@@ -35,14 +35,14 @@ def head_results(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, torch.dtype
     """Name and dtype of everything that a head returned while a test ran."""
     found: list[tuple[str, torch.dtype]] = []
     for name in ("log_prob", "kl", "logits_at", "mean_logit"):
-        real = getattr(ChunkedHead, name)
+        real = getattr(Head, name)
 
         def watched(*given: Any, name: str = name, real: Any = real) -> torch.Tensor:
             result: torch.Tensor = real(*given)
             found.append((name, result.dtype))
             return result
 
-        monkeypatch.setattr(ChunkedHead, name, watched)
+        monkeypatch.setattr(Head, name, watched)
     return found
 
 
@@ -138,7 +138,7 @@ def test_a_bfloat16_head_sums_in_float32(half: Tiny) -> None:
     h = torch.randn(7, weight.shape[1], generator=torch.Generator().manual_seed(0)).bfloat16()
     ids = torch.arange(7)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = ChunkedHead(weight).log_prob(h, ids)
+        found = Head(weight).log_prob(h, ids)
     expected = (h @ weight.T).float().log_softmax(-1).gather(-1, ids[:, None])[:, 0]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 

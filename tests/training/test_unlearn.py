@@ -182,7 +182,6 @@ def test_without_a_weight_on_the_retain_term_no_retain_row_is_needed(world: Any,
         ("dpo", {"alternates_path": None}, "other replies to the forget rows' prompts, but no file of them is given"),
         ("dpo", {"without": ["alternates"]}, "the reference's states, but no file of it is given"),
         ("rmu", {"own": {"layer": 1}}, "layer.*made with layer '0', but '1' is in use"),
-        ("undial", {"own": {"peer": True}}, "method 'undial': its settings are for `palu loss`; allowed here: peer"),
     ],
 )
 def test_a_bad_input_is_told_in_one_line_and_leaves_nothing(

@@ -16,67 +16,48 @@ rule cache_states:
         gpu_job=1,
     params:
         model=as_json(study.model),
+        rows="",
         precision=mixed_precision,
         code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's states"
     shell:
         "python -m palu reference --model {input.model} --settings {params.model:q} --examples {input.examples}"
-        " {params.precision} --out {output} > {log} 2>&1"
+        " {params.rows} {params.precision} --out {output} > {log} 2>&1"
 
 
-rule cache_retain_states:
-    """The frozen original's last hidden state at every reply token of the retain set, for a KL retain term."""
-    input:
-        model="results/{benchmark}/{split}/{model}/original/model",
-        examples="data/{benchmark}/{split}.parquet",
+# At every reply token of the retain set, for a KL retain term.
+use rule cache_states as cache_retain_states with:
     output:
         "results/{benchmark}/{split}/{model}/reference{precision}/states.retain.parquet",
     log:
         "logs/{benchmark}/{split}/{model}/cache_retain_states{precision}.log",
     benchmark:
         "logs/{benchmark}/{split}/{model}/cache_retain_states{precision}.benchmark.tsv"
-    conda:
-        "../envs/palu.yaml"
-    threads: MODEL_THREADS
-    resources:
-        gpu_job=1,
     params:
         model=as_json(study.model),
+        rows="--parts retain",
         precision=mixed_precision,
         code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's states of the retain rows"
-    shell:
-        "python -m palu reference --model {input.model} --settings {params.model:q} --examples {input.examples}"
-        " --parts retain {params.precision} --out {output} > {log} 2>&1"
 
 
-rule cache_layer_states:
-    """The frozen original's hidden state after one block at every reply token of the retain set."""
-    input:
-        model="results/{benchmark}/{split}/{model}/original/model",
-        examples="data/{benchmark}/{split}.parquet",
+# After one block, at every reply token of the retain set.
+use rule cache_states as cache_layer_states with:
     output:
         "results/{benchmark}/{split}/{model}/reference{precision}/states.layer{layer}.parquet",
     log:
         "logs/{benchmark}/{split}/{model}/cache_layer{layer}_states{precision}.log",
     benchmark:
         "logs/{benchmark}/{split}/{model}/cache_layer{layer}_states{precision}.benchmark.tsv"
-    conda:
-        "../envs/palu.yaml"
-    threads: MODEL_THREADS
-    resources:
-        gpu_job=1,
     params:
         model=as_json(study.model),
+        rows=lambda wildcards: f"--parts retain --layer {wildcards.layer}",
         precision=mixed_precision,
         code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's states after block {wildcards.layer}"
-    shell:
-        "python -m palu reference --model {input.model} --settings {params.model:q} --examples {input.examples}"
-        " --parts retain --layer {wildcards.layer} {params.precision} --out {output} > {log} 2>&1"
 
 
 rule draw_alternates:
@@ -101,8 +82,8 @@ rule draw_alternates:
         " --out {output} > {log} 2>&1"
 
 
-rule cache_alternates:
-    """The frozen original's log-probability of every token of the drawn refusals."""
+# The log-probability of every token of the drawn refusals.
+use rule cache_states as cache_alternates with:
     input:
         model="results/{benchmark}/{split}/{model}/original/model",
         examples="results/{benchmark}/{split}/alternates-{alternates}.parquet",
@@ -112,24 +93,17 @@ rule cache_alternates:
         "logs/{benchmark}/{split}/{model}/cache_alternates-{alternates}{precision}.log",
     benchmark:
         "logs/{benchmark}/{split}/{model}/cache_alternates-{alternates}{precision}.benchmark.tsv"
-    conda:
-        "../envs/palu.yaml"
-    threads: MODEL_THREADS
-    resources:
-        gpu_job=1,
     params:
         model=as_json(study.model),
+        rows="--parts alternate --log-probs-only",
         precision=mixed_precision,
         code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's log-probabilities of refusals"
-    shell:
-        "python -m palu reference --model {input.model} --settings {params.model:q} --examples {input.examples}"
-        " --parts alternate --log-probs-only {params.precision} --out {output} > {log} 2>&1"
 
 
-rule cache_other_log_probs:
-    """Another model's log-probability of every reply token of the forget set, for a tagger that compares the two."""
+# Another model's log-probability of every reply token of the forget set, for a tagger that compares the two.
+use rule cache_states as cache_other_log_probs with:
     input:
         model="results/{benchmark}/{split}/{model}/{other}/model",
         examples="data/{benchmark}/{split}.parquet",
@@ -139,19 +113,13 @@ rule cache_other_log_probs:
         "logs/{benchmark}/{split}/{model}/cache_log_probs_{other}.log",
     benchmark:
         "logs/{benchmark}/{split}/{model}/cache_log_probs_{other}.benchmark.tsv"
-    conda:
-        "../envs/palu.yaml"
-    threads: MODEL_THREADS
-    resources:
-        gpu_job=1,
     params:
         model=as_json(study.model),
+        rows="--log-probs-only",
+        precision="",
         code=code_digest("palu.reference.states"),
     message:
         "Cache the log-probabilities of the model {wildcards.other}"
-    shell:
-        "python -m palu reference --model {input.model} --settings {params.model:q} --examples {input.examples}"
-        " --log-probs-only --out {output} > {log} 2>&1"
 
 
 rule index_top_k:

@@ -14,7 +14,7 @@ from palu.heads.transform import IDENTITY, LogitTransform
 class DenseHead:
     """The naive program: materialise the logits, (P, V), and write the formula down. For tests only.
 
-    The operations' own `weight` is for `ChunkedHead`: here it is not needed.
+    The operations' own `weight` is for `Head`: here it is not needed.
     """
 
     def __init__(
