@@ -73,7 +73,7 @@ def test_a_lease_that_cannot_be_had_is_one_line():
              "device=cuda:1"),
             0,
         ),
-        (("doctor",), 0),
+        (("check", "study.yaml"), 0),
     ],
 )  # fmt: skip
 def test_a_gpu_is_taken_by_what_computes_on_one(words, gpus):

@@ -1,4 +1,4 @@
-"""Subcommands that are no stage: what the machine has, what runs now, and GPUs for several processes."""
+"""Subcommands that are no stage: what runs now, and GPUs for several processes."""
 
 import argparse
 import os
@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from palu import devices
-from palu.inert import visible
 
 
 def add_commands(group: Any) -> None:
     """Add the subcommands to the command line's group of them."""
-    one = _add(group, doctor, "say what this machine has, what a study would use of it, and what is lacking")
-    one.add_argument("study", nargs="?", type=Path, metavar="STUDY", help="a study's YAML file (default: the demo)")
-    one.add_argument("--json", action="store_true", help="print one JSON object")
     one = _add(group, watch, "show how far each running job is, one line a job")
     one.add_argument("--logs", type=Path, default=Path("logs"), metavar="PATH", help="folder of the logs")
     one.add_argument("--once", action="store_true", help="print the lines once and end")
@@ -38,14 +34,6 @@ def _words(options: argparse.Namespace) -> list[str]:
     """The command behind `--`."""
     words: list[str] = options.words
     return words[1:] if words[:1] == ["--"] else words
-
-
-def doctor(options: argparse.Namespace) -> int:
-    from palu.doctor import examine
-
-    report = examine(options.study)
-    print(report.as_json() if options.json else visible(report.as_text()))
-    return 1 if report.is_lacking else 0
 
 
 def watch(options: argparse.Namespace) -> int:

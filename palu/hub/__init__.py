@@ -52,3 +52,22 @@ def model_snapshot(name: str, revision: str | None) -> Snapshot:
         raise UserError(f"{name}: no such model folder; allowed: a local folder or a hub id such as owner/name")
     wanted = (MODEL_FILES, OTHER_MODEL_FILES)
     return snapshot(Repository(name, "model", revision or "main", name, "give a local folder", *wanted))
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids to ask the hub."""
+    from huggingface_hub import constants
+
+    return bool(constants.is_offline_mode())
+
+
+def is_cached(name: str, revision: str | None, kind: str) -> bool:
+    """Whether the hub's cache holds files of a repository; the hub is not asked. kind: model or dataset."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        snapshot_download(name, repo_type=kind, revision=revision, local_files_only=True)
+    except (LocalEntryNotFoundError, HFValidationError):
+        return False
+    return True
