@@ -53,7 +53,7 @@ def test_a_mirrors_password_goes_to_the_mirror_alone_and_the_token_stays_here(pa
 def test_no_command_writes_a_secret_whether_it_succeeds_or_fails(palu_process, hub, tmp_path, command, with_password):
     host = f"user:{PASSWORD}@{hub.host}" if with_password else hub.host
     secret = {"HF_TOKEN": TOKEN, "HF_ENDPOINT": f"http://{host}"}
-    hub.fail("/resolve/", Fault("status", 500), Fault("cut", after=3), Fault("corrupt"))
+    hub.fail("/resolve/", Fault("status", 429), Fault("cut", after=3), Fault("corrupt"))
     for faults in ([], [("/revision/", Fault("malformed"))], [("/revision/", Fault("status", 401))]):
         for path, fault in faults:
             hub.fail(path, fault)
