@@ -2,7 +2,7 @@
 
 import argparse
 import os
-import sys
+import subprocess
 from typing import Any
 
 from palu import devices
@@ -26,13 +26,18 @@ def lease(options: argparse.Namespace) -> int:
     held = devices.take(options.gpus)
     environment = dict(os.environ)
     if held.devices:
-        for handle in held.handles:
-            os.set_inheritable(handle, True)
         environment |= {devices.VISIBLE: ",".join(held.devices), devices.HELD: str(len(held.devices))}
-    sys.stdout.flush()
     try:
-        # the command becomes this process, and holds the open locks as long as it lives
-        os.execvpe(words[0], words, environment)
+        process = subprocess.Popen(words, env=environment)
     except OSError as error:
-        held.close()
         raise UserError(f"lease: {words[0]!r} cannot be started: {error.strerror}") from None
+    try:
+        status = process.wait()
+    except BaseException:
+        # Ctrl-C reaches the command by itself
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        held.close()
+    return status if status >= 0 else 128 - status

@@ -53,7 +53,7 @@ def test_a_traceback_goes_to_a_log_without_escape_sequences():
     code = (
         "import palu.cli.stages\n"
         "def fail(_): raise ValueError(HOSTILE)\n"
-        "palu.cli.stages.merge = fail\n"
+        "fail.__name__ = 'merge'; palu.cli.stages.merge = fail\n"
         "palu.cli.main(['merge', '--model', 'm', '--out', 'o'])\n"
     )
     done = subprocess.run([sys.executable, "-c", f"HOSTILE = {HOSTILE!r}\n{code}"], capture_output=True, check=False)
