@@ -1,7 +1,7 @@
 """The GPUs of a machine, and how jobs that run at the same time come to use different ones. Loads no torch.
 
 nvidia-smi names the GPUs, so that a machine without them pays nothing and nothing of CUDA is started before a choice.
-A lease is a lock on a file of the device, which the kernel gives back when the process ends: a file there means nothing.
+A lease is a lock on a file of the device. The kernel gives it back when the process ends: a file there means nothing.
 """
 
 import os

@@ -57,8 +57,8 @@ def test_a_dataset_with_folders_comes_without_programs_and_archives(hub, tmp_pat
     ("more", "complaint"),
     [
         (
-            ["source=nobody/tofu"],
-            "source 'nobody/tofu' is no folder here, and the hub knows no such public dataset (404)",
+            ["source=missing/tofu"],
+            "source 'missing/tofu' is no folder here, and the hub knows no such public dataset (404)",
         ),
         (["revision=v9"], f"source '{TOFU}': the hub has no revision 'v9' of it (404)"),
         (["source=../no/folder"], "source '../no/folder' is neither a folder nor a hub id such as 'owner/name'"),
