@@ -22,7 +22,7 @@ from palu.files import is_storage_failure, sha256, storage_reason
 
 # What datasets and models are made of; archives, pickles and programs are never fetched. "consolidated" files repeat
 # the weights in another program's layout
-_FILES = {
+_FILES: dict[str, dict[str, Any]] = {
     "dataset": {"allow_patterns": ["*.json", "*.jsonl", "*.csv", "*.parquet", "*.txt", "README.md"]},
     "model": {
         "allow_patterns": ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"],
@@ -103,7 +103,7 @@ def is_cached(name: str, revision: str | None, kind: str) -> bool:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    options: dict[str, Any] = {"repo_type": kind, "revision": revision, "local_files_only": True, **_FILES[kind]}
+    options = {"repo_type": kind, "revision": revision, "local_files_only": True, **_FILES[kind]}
     try:
         snapshot_download(name, **options)
     except (LocalEntryNotFoundError, HFValidationError):
@@ -138,7 +138,7 @@ def _fetched(wanted: _Wanted) -> Snapshot:
         commit = HfApi(address, **access).resolve_revision(
             wanted.name, repo_type=kind, revision=wanted.revision, local_files_only=is_offline()
         )
-        options: dict[str, Any] = {"repo_type": kind, "endpoint": address, **patterns, **access}
+        options = {"repo_type": kind, "endpoint": address, **patterns, **access}
         folder = Path(snapshot_download(wanted.name, revision=commit, **options))
     except Exception as error:
         # the library has no one kind of error, and its texts may name addresses
