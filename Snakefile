@@ -35,11 +35,6 @@ onsuccess:
         print(f"Taggers: {SCORECARD[0]}")
 
 
-onerror:
-    # the last lines on the terminal: for each failed job its log, and of that what matters
-    print(failure_report(log))
-
-
 localrules:
     all,
     describe_study,

@@ -65,12 +65,8 @@ def _imported(tree: ast.AST, module: str, is_package: bool) -> Iterable[str]:
         else:
             continue
         for name in names:
-            if name.split(".")[0] == PACKAGE.name and not _is_display(name) and _exists(name):
+            if name.split(".")[0] == PACKAGE.name and name != DISPLAY and _exists(name):
                 yield name
-
-
-def _is_display(module: str) -> bool:
-    return module == DISPLAY or module.startswith(f"{DISPLAY}.")
 
 
 def _exists(module: str) -> bool:

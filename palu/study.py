@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints
@@ -34,7 +33,6 @@ LONGEST_NAME = 100
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$", max_length=LONGEST_NAME)]
 # Of one entry of `methods`: a slip in a grid is told before the machine counts to its end.
 MOST_RUNS = 10_000
-DEFAULT_STUDY = Path("config/config.yaml")
 
 
 class ReportSettings(Settings):

@@ -1,6 +1,7 @@
 """The subcommands that are no stage, and which stages take a GPU."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -43,7 +44,23 @@ def test_a_launcher_holds_its_gpus_until_it_ends():
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[:2] == ["GPU-a,GPU-b", "()"]
-    assert lines[2:] == ["held GPU-a.0.lock", "held GPU-b.0.lock"]
+    assert lines[2:] == ["held GPU-a.lock", "held GPU-b.lock"]
+    again = devices.take(2)
+    assert again.devices == ("GPU-a", "GPU-b")
+    again.close()
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_lease_ends_with_its_commands_status_and_a_lease_that_is_ended_ends_its_command():
+    assert lease("--", "sh", "-c", "exit 3").returncode == 3
+    assert lease("--", "sh", "-c", "kill -9 $$").returncode == 128 + signal.SIGKILL
+    words = [sys.executable, "-m", "palu", "lease", "--", "sh", "-c", "echo up; exec sleep 600"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "up\n"
+    process.terminate()
+    # the pipe ends with the last process that has it
+    assert process.communicate(timeout=60) == ("", None)
+    assert process.returncode == 143
     again = devices.take(2)
     assert again.devices == ("GPU-a", "GPU-b")
     again.close()
@@ -73,7 +90,7 @@ def test_a_lease_that_cannot_be_had_is_one_line():
              "device=cuda:1"),
             0,
         ),
-        (("doctor",), 0),
+        (("check", "study.yaml"), 0),
     ],
 )  # fmt: skip
 def test_a_gpu_is_taken_by_what_computes_on_one(words, gpus):

@@ -77,8 +77,7 @@ def test_an_unknown_module_is_refused():
 
 
 def test_what_only_shows_progress_counts_for_nothing(package):
-    (package / "progress").mkdir()
-    shown = package / "progress" / "__init__.py"
+    shown = package / "progress.py"
     shown.write_text("x = 1\n")
     (package / "stage.py").write_text("from palu.progress import x\n")
     assert not changed_by(shown, "x = 2\n", "palu.stage")

@@ -49,11 +49,9 @@ ALLOWED = {
     "reporting": set(),
     "planning": {"study", "tokens", *SETTINGS},
     "starting": set(),
-    "doctor": {"study", "models"},
     "__main__": {"cli"},
     "cli": {
         "study",
-        "doctor",
         "digest",
         "planning",
         "starting",
@@ -77,7 +75,6 @@ FORBIDDEN_LIBRARIES = {
     "planning": {"torch", "transformers", "spacy"},
     "devices": {"torch", "transformers"},
     "progress": {"torch", "transformers"},
-    "doctor": {"transformers", "spacy", "datasets", "pyarrow"},
 }
 
 
@@ -120,7 +117,6 @@ def test_a_room_imports_only_what_the_plan_allows(path):
         "tagging.scoring",
         "planning.check",
         "devices",
-        "doctor",
         "cli",
     ],
 )

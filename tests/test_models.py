@@ -316,9 +316,9 @@ def test_a_tokenizer_without_an_end_token_is_refused_and_a_missing_pad_is_the_en
 
 @pytest.mark.parametrize("name", ["./runs/model", "a/b/c", "/no/such/folder"])
 def test_a_missing_folder_never_asks_the_hub(monkeypatch, name):
-    from palu.hub import snapshots
+    from palu import hub
 
-    monkeypatch.setattr(snapshots, "snapshot", lambda *_a, **_o: pytest.fail("asked the hub"))
+    monkeypatch.setattr(hub, "_snapshot", lambda *_a, **_o: pytest.fail("asked the hub"))
     with pytest.raises(UserError, match="no such model folder"):
         models.model_folder(name)
 

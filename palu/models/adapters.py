@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA): added to a model for training, stored beside the name of their base, merged on loading.
+"""Low-rank adapters (LoRA): added to a model for training, stored with the name of their base, merged on loading.
 
 An adapter's folder holds, besides config.json and the tokenizer:
 
@@ -11,7 +11,6 @@ One that peft wrote elsewhere has no adapter_base.json and often no tokenizer: i
 from __future__ import annotations
 
 import copy
-import json
 import tempfile
 import warnings
 from dataclasses import asdict, dataclass
@@ -24,17 +23,19 @@ from palu.models.settings import LoraSettings
 from palu.models.targets import chosen_targets
 
 if TYPE_CHECKING:
-    from peft import LoraConfig
     from torch import Tensor
     from transformers import PreTrainedModel
 
 WEIGHTS, CONFIG, BASE = "adapter_model.safetensors", "adapter_config.json", "adapter_base.json"
 # The facts of adapter_config.json that the adapted model does not depend on
 _VOLATILE = {"base_model_name_or_path", "revision", "peft_version"}
-# Those that may differ from a new configuration's: read here, or without meaning for a finished adapter
-_FREE = {"inference_mode", "target_modules", "target_parameters", "task_type", "auto_mapping", "lora_dropout"}
-# Start values that leave the base as it was, so that a finished adapter does not depend on them
-_PLAIN_STARTS = (True, False, "gaussian")
+# Those that are checked by themselves, or have no meaning for a finished adapter
+_FREE = _VOLATILE | {
+    "auto_mapping", "inference_mode", "lora_alpha", "lora_dropout", "r", "target_modules", "target_parameters",
+    "task_type",
+}  # fmt: skip
+# Values other than peft's own default: a scale, and start values that leave the base as it was
+_PLAIN: dict[str, list[Any]] = {"use_rslora": [True], "init_lora_weights": [False, "gaussian"]}
 
 
 @dataclass(frozen=True)
@@ -216,39 +217,38 @@ def merge_into(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 def _wrapped(model: PreTrainedModel, folder: Path) -> Any:
     """The base `model` with the folder's adapter in it, as peft's own class. Raises what `merge_into` does."""
-    from peft import PeftModel, set_peft_model_state_dict
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import SafetensorError, safe_open
 
-    config = _config(folder / CONFIG)
+    rank = _checked_rank(folder / CONFIG)
     try:
-        weights = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
+        with safe_open(folder / WEIGHTS, framework="pt") as stored:
+            sizes = {name: len(stored.get_tensor(name)) for name in stored.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError, TypeError) as error:
         raise UserError(f"{folder / WEIGHTS}: damaged weights: {error}") from error
     # of a stack of experts a weight has the rank of each
-    ranks = {len(weight) for name, weight in weights.items() if ".lora_A." in name}
-    if not ranks or any(rank % config.r for rank in ranks):
-        raise UserError(f"{folder / CONFIG}: r: {config.r}; allowed: that of the weights, {sorted(ranks)}")
+    ranks = {size for name, size in sizes.items() if ".lora_A." in name}
+    if not ranks or any(size % rank for size in ranks):
+        raise UserError(f"{folder / CONFIG}: r: {rank}; allowed: that of the weights, {sorted(ranks)}")
+    bare = model.device.type == "meta"
     try:
-        bare = model.device.type == "meta"
         with warnings.catch_warnings():
-            # peft asks the model for an attribute that has another name by now
-            warnings.simplefilter("ignore", FutureWarning)
-            wrapped = PeftModel(model, config, low_cpu_mem_usage=bare)
-        report: Any = set_peft_model_state_dict(wrapped, weights, low_cpu_mem_usage=bare)
+            # what is missing is an error below, and peft asks the model for an attribute that has another name by now
+            warnings.simplefilter("ignore")
+            wrapped = PeftModel.from_pretrained(model, str(folder), low_cpu_mem_usage=bare, torch_device="cpu")
     except (ValueError, RuntimeError, TypeError) as error:
         raise UserError(f"{folder}: the adapter does not fit its base: {' '.join(str(error).split())}") from error
-    gaps = _gaps(report.missing_keys, report.unexpected_keys)
+    gaps = sorted(get_peft_model_state_dict(wrapped).keys() ^ sizes.keys())
     if gaps:
         raise UserError(f"{folder}: the adapter does not fit its base: {gaps[0]!r} ({len(gaps)} such gaps)")
     return wrapped
 
 
-def _config(path: Path) -> LoraConfig:
-    """The settings of an adapter: rank, alpha, and layers and stacks of experts by name.
+def _checked_rank(path: Path) -> int:
+    """The rank of an adapter whose settings are plain LoRA: rank, alpha, and layers and stacks of experts by name.
 
-    What else the file asks for is refused: the library would read targets as a regular expression, other files as
-    start values, and more. Raises UserError naming the key.
+    What else the file asks for is refused: peft would read targets as a regular expression, other files as start
+    values, and more. Raises UserError naming the key.
     """
     from peft import LoraConfig
 
@@ -257,33 +257,15 @@ def _config(path: Path) -> LoraConfig:
         kind = facts.get("peft_type") if isinstance(facts, dict) else None
         raise UserError(f"{path}: an adapter of type {kind!r}; allowed: LORA")
     rank, alpha = facts.get("r"), facts.get("lora_alpha")
-    layers, stacks = facts.get("target_modules"), facts.get("target_parameters")
-    lists = [names if isinstance(names, list) else [None] for names in (layers, stacks or [])]
-    are_names = all(isinstance(name, str) for names in lists for name in names)
+    lists = [facts.get("target_modules"), facts.get("target_parameters") or []]
+    are_names = all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists)
     if not isinstance(rank, int) or not isinstance(alpha, int | float) or not are_names or rank < 1:
         raise UserError(
             f"{path}: allowed: a whole r, a number lora_alpha, target_modules and target_parameters as lists of names"
         )
-    config = LoraConfig(
-        r=rank,
-        # peft annotates an integer, and computes with any number
-        lora_alpha=cast(int, alpha),
-        lora_dropout=0.0,
-        use_rslora=facts.get("use_rslora") is True,
-        target_modules=layers,
-        target_parameters=stacks or None,
-    )
-    plain = json.loads(json.dumps(cast(Any, config).to_dict(), default=sorted))
-    if facts.get("init_lora_weights") in _PLAIN_STARTS:
-        plain["init_lora_weights"] = facts["init_lora_weights"]
+    plain = cast(Any, LoraConfig()).to_dict()
     for key, value in facts.items():
-        default = plain.get(key)
-        if key not in _VOLATILE | _FREE and value != default and (value or default):
-            raise UserError(f"{path}: {key}: {value!r}; allowed: an adapter of palu, which has {default!r}")
-    config.inference_mode = True
-    return config
-
-
-def _gaps(missing: list[str], unexpected: list[str]) -> list[str]:
-    """The adapter's weights that one of the two sides lacks; the base's own weights are not in the file."""
-    return sorted([*(name for name in missing if ".lora_" in name), *unexpected])
+        allowed = [plain.get(key), *_PLAIN.get(key, [])]
+        if key not in _FREE and value not in allowed and (value or plain.get(key)):
+            raise UserError(f"{path}: {key}: {value!r}; allowed: an adapter of palu, which has {plain.get(key)!r}")
+    return rank

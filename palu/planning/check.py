@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from palu.errors import UserError
-from palu.planning import checkpoints, data, jobs, sizes
+from palu.planning import checkpoints, data, jobs, lacking, sizes
 from palu.planning.machine import Room, room
 from palu.planning.model import ModelFacts, starting_model
 from palu.study import Run, Study
@@ -54,6 +54,8 @@ def check(values: Mapping[str, Any], place: str, here: Room | None = None) -> Fi
     problems, notes = checkpoints.problems(study, rows)
     found.problems += [line for line in problems if line not in found.problems]
     found.lines += [f"note: {note}" for note in notes]
+    found.problems += lacking.problems(study)
+    found.lines += [f"warning: {line}" for line in lacking.warnings(study)]
     if not found.problems:
         try:
             found.lines.append(_jobs_line(jobs.planned(values)))

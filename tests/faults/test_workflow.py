@@ -101,10 +101,9 @@ def test_a_job_that_is_killed_while_snakemake_lives(world: World, table: Table, 
         stage.kill()
         assert snakemake.wait(PATIENCE_SECONDS) != 0
     said = (project.folder / "said").read_text()
-    line = next(line for line in reversed(said.splitlines()) if "out of memory?" in line).strip()
-    assert "Failed: logs/" in said
+    assert "(check log file(s) for error details)" in said
     assert_same(world, project, job, run(project, job))
-    table.add(WORKFLOW, "a job killed, as for want of memory", f"the run ends with the job's log, and: {line}", SAME)
+    table.add(WORKFLOW, "a job killed, as for want of memory", "the run ends, and names the job's log", SAME)
 
 
 def test_snakemake_killed_with_its_jobs(world: World, table: Table, project: Project, job: Job) -> None:

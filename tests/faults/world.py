@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from palu import tables
-from palu.progress.logs import ERROR
+from palu.cli import ERROR
 from tests.faults import programs
 from tests.faults.study import STAGES, STUDY, Job, jobs_of
 from tests.workflow.conftest import Project

@@ -71,7 +71,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one answer. kind: status, cut, drip, corrupt, loop, longer, malformed, or a text to send.
+    """What goes wrong with one answer. kind: status, cut, corrupt, loop, malformed, or a text to send.
 
     status: of the answer. after: bytes of the body that still come. headers: of the answer.
     """
@@ -89,7 +89,6 @@ class Hub:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.requests: list[Request] = []
         self._faults: dict[str, list[Fault]] = defaultdict(list)
-        self.pages_at = ""
         self._servers = [self._server(at_cdn) for at_cdn in (False, True)]
 
     def _server(self, at_cdn: bool) -> http.server.ThreadingHTTPServer:
@@ -125,7 +124,7 @@ class Hub:
         return repository
 
     def fail(self, path: str, *faults: Fault) -> None:
-        """The next answers to requests whose path holds `path` go wrong, each in its way."""
+        """The next answers to requests for content whose path holds `path` go wrong, each in its way."""
         self._faults[path].extend(faults)
 
     def fault(self, path: str) -> Fault | None:
@@ -135,8 +134,7 @@ class Hub:
         return None
 
     def reset(self) -> None:
-        """Forget the log and what was to go wrong; further pages of a list are here."""
-        self.pages_at = self.endpoint
+        """Forget the log and what was to go wrong."""
         self.requests.clear()
         self._faults.clear()
 
@@ -166,7 +164,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _serve(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.hub.requests.append(Request(self.command, self.path, headers, self.at_cdn, time.monotonic()))
-        fault = self.hub.fault(self.path)
+        fault = None if self.command == "HEAD" else self.hub.fault(self.path)
         try:
             if fault is not None and fault.kind == "status":
                 self._send(b"{}", fault.status, fault.headers)
@@ -218,7 +216,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if what == "tree":
             entries = [found.entry(path) for path in sorted(found.files)]
             after = int(parse_qs(urlsplit(self.path).query).get("cursor", ["0"])[0])
-            pages = f"{self.hub.pages_at}{urlsplit(self.path).path}"
+            pages = f"{self.hub.endpoint}{urlsplit(self.path).path}"
             link = f'<{pages}?recursive=true&cursor={after + 5}>; rel="next"'
             headers = {"Link": link} if after + 5 < len(entries) else {}
             value: Any = entries[after : after + 5]
@@ -263,22 +261,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body, kind = content[start:], fault.kind if fault else ""
         if kind == "corrupt":
             body = bytes(byte ^ 1 for byte in body)
-        length = len(body) + (10**12 if kind == "longer" else 0)
-        self._send(b"", status, headers, length)
+        self._send(b"", status, headers, len(body))
         if self.command == "HEAD":
             return None
-        if kind == "drip":
-            for byte in body:
-                self.wfile.write(bytes([byte]))
-                time.sleep(0.1)
-        elif kind == "cut":
+        if kind == "cut":
             assert fault is not None
             self.wfile.write(body[: fault.after])
             self.wfile.flush()
             self.close_connection = True
         else:
             self.wfile.write(body)
-            self.close_connection = kind == "longer"
         return None
 
     def _send(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None, length: int = -1) -> None:

@@ -8,7 +8,7 @@ import pytest
 from palu import tables
 from palu.errors import UserError
 from palu.hub import dataset_folder
-from tests.hub.conftest import MODEL, NEWS, ROOT, TOFU, refusal
+from tests.hub.conftest import MODEL, NEWS, ROOT, TOFU, patch_endpoint, refusal
 from tests.hub.server import Fault, Repository
 
 CHOSEN = ("--set", f"source={TOFU}", "--set", "split=forget01", "--set", "facts=false", "--set", "holdout=false")
@@ -41,7 +41,7 @@ def test_a_dataset_of_the_hub_gives_the_rows_of_its_folder_and_its_commit_also_o
 def test_a_dataset_with_folders_comes_without_programs_and_archives(hub, tmp_path, monkeypatch):
     from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    patch_endpoint(monkeypatch, hub.endpoint)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     folder = dataset_folder(NEWS, None, "benchmark muse", "MUSE")
     assert folder.name == hub.repositories["dataset", NEWS].commit
@@ -57,8 +57,8 @@ def test_a_dataset_with_folders_comes_without_programs_and_archives(hub, tmp_pat
     ("more", "complaint"),
     [
         (
-            ["source=nobody/tofu"],
-            "source 'nobody/tofu' is no folder here, and the hub knows no such public dataset (404)",
+            ["source=missing/tofu"],
+            "source 'missing/tofu' is no folder here, and the hub knows no such public dataset (404)",
         ),
         (["revision=v9"], f"source '{TOFU}': the hub has no revision 'v9' of it (404)"),
         (["source=../no/folder"], "source '../no/folder' is neither a folder nor a hub id such as 'owner/name'"),
@@ -74,14 +74,14 @@ def test_a_dataset_that_cannot_be_had_is_one_line_and_nothing_is_written(palu, t
 def test_an_unreachable_hub_says_what_to_do_instead(palu):
     message = refusal(palu(*BENCHMARK, HF_ENDPOINT="http://127.0.0.1:9"))
     assert message == (
-        f"benchmark tofu: source '{TOFU}' is no folder here, and the hub cannot be reached (no connection): give a "
+        f"benchmark tofu: source '{TOFU}' is no folder here, and the hub cannot be reached (ConnectError): give a "
         "local folder in TOFU's layout as `source`, or set HF_ENDPOINT to a mirror"
     )
 
 
 def test_a_damaged_table_is_never_read(palu, hub, tmp_path):
     hub.fail("/full.json", Fault("corrupt"))
-    assert "full.json: damaged on its way: its git-sha1 is" in refusal(palu(*BENCHMARK))
+    assert "full.json is damaged: its git-sha1 is" in refusal(palu(*BENCHMARK))
     assert not (tmp_path / "rows.parquet").exists()
     assert palu(*BENCHMARK).returncode == 0
 

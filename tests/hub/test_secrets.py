@@ -13,7 +13,7 @@ from tests.hub.conftest import MODEL, ROOT, TOFU, clean_environment, refusal
 from tests.hub.server import Fault, Repository
 
 TOKEN = "hf_secretsecretsecretsecret"
-PASSWORD = "pass-that-nobody-sees"
+PASSWORD = "pass-that-no-one-sees"
 FETCH = ("fetch", "--checkpoint", MODEL, "--out", "model")
 BENCHMARK = (
     *("benchmark", "--name", "tofu", "--set", f"source={TOFU}", "--set", "split=forget01", "--set", "facts=false"),
@@ -22,12 +22,12 @@ BENCHMARK = (
 
 
 def traces(folder: Path, *texts: str) -> list[str]:
-    """Where a secret, or its form in a header, stands in the files of a folder or in texts."""
+    """Where a secret, or its form in a header, is in the files of a folder or in texts."""
     secrets = [TOKEN, PASSWORD, base64.b64encode(f"user:{PASSWORD}".encode()).decode()]
     found = [text for text in texts if any(secret in text for secret in secrets)]
     for path in folder.rglob("*"):
-        told = path.name.encode() + (path.read_bytes() if path.is_file() else b"")
-        if any(secret.encode() in told for secret in secrets):
+        content = path.name.encode() + (path.read_bytes() if path.is_file() else b"")
+        if any(secret.encode() in content for secret in secrets):
             found.append(str(path))
     return found
 
@@ -53,7 +53,7 @@ def test_a_mirrors_password_goes_to_the_mirror_alone_and_the_token_stays_here(pa
 def test_no_command_writes_a_secret_whether_it_succeeds_or_fails(palu_process, hub, tmp_path, command, with_password):
     host = f"user:{PASSWORD}@{hub.host}" if with_password else hub.host
     secret = {"HF_TOKEN": TOKEN, "HF_ENDPOINT": f"http://{host}"}
-    hub.fail("/resolve/", Fault("status", 500), Fault("cut", after=3), Fault("corrupt"))
+    hub.fail("/resolve/", Fault("status", 429), Fault("cut", after=3), Fault("corrupt"))
     for faults in ([], [("/revision/", Fault("malformed"))], [("/revision/", Fault("status", 401))]):
         for path, fault in faults:
             hub.fail(path, fault)

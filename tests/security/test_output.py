@@ -1,6 +1,8 @@
 """Text of rows and models reaches a terminal, a log, a page or a spreadsheet as text alone."""
 
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +10,6 @@ import pytest
 from palu.cli import main, stages
 from palu.errors import UserError
 from palu.inert import hidden_character, spreadsheet_safe, visible
-from palu.progress import logs
 from tests.security.hostile import ESCAPES
 
 HOSTILE = f"{ESCAPES}\u202eevil"
@@ -48,11 +49,19 @@ def test_an_error_of_ours_is_one_line_whatever_it_names(monkeypatch, capsys):
     assert error.rstrip("\n").isprintable()
 
 
-def test_the_end_of_a_log_is_shown_without_escape_sequences(tmp_path):
-    path = tmp_path / "job.log"
-    path.write_text(f"Traceback (most recent call last):\n  x\nKeyError: '{HOSTILE}'\n")
-    assert all(line.isprintable() for line in logs.failure(path))
-    assert logs.last_line(path).isprintable()
+def test_a_traceback_goes_to_a_log_without_escape_sequences():
+    code = (
+        "import palu.cli.stages\n"
+        "def fail(_): raise ValueError(HOSTILE)\n"
+        "fail.__name__ = 'merge'; palu.cli.stages.merge = fail\n"
+        "palu.cli.main(['merge', '--model', 'm', '--out', 'o'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", f"HOSTILE = {HOSTILE!r}\n{code}"], capture_output=True, check=False)
+    lines = done.stderr.decode().splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1].startswith("ValueError: ")
+    assert "evil" in lines[-1]
+    assert all(line.isprintable() for line in lines)
 
 
 def test_a_score_for_a_terminal_shows_hostile_replies_as_letters(monkeypatch, capsys):

@@ -1,12 +1,23 @@
-"""A run that fails ends with the lines that matter, and counts the machine's GPUs."""
+"""A run that fails shows the failed job's log, and counts the machine's GPUs."""
 
 import os
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.workflow.conftest import STUDY, Project
 
+ROOT = Path(__file__).resolve().parents[2]
+
 DRIVER = '#!/bin/sh\necho "GPU 0: Some GPU (UUID: GPU-a)"\necho "GPU 1: Some GPU (UUID: GPU-b)"\n'
+
+
+def shown() -> list[str]:
+    """The option of each profile that shows failed logs."""
+    for profile in (ROOT / "workflow" / "profiles").glob("*/config.yaml"):
+        assert yaml.safe_load(profile.read_text())["show-failed-logs"] is True
+    return ["--show-failed-logs"]
 
 
 @pytest.fixture(scope="module")
@@ -21,16 +32,16 @@ def failed(tmp_path_factory):
         patch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        return project.snakemake({**STUDY, "benchmark": {"name": "tofu", "source": "nobody/nothing"}})
+        return project.snakemake({**STUDY, "benchmark": {"name": "tofu", "source": "nobody/nothing"}}, *shown())
 
 
-def test_a_failed_run_ends_with_each_log_and_its_one_line_error(failed):
+def test_a_failed_run_shows_the_log_with_its_one_line_error(failed):
     assert failed.returncode != 0
-    log, error = failed.stdout.rstrip().splitlines()[-2:]
-    assert log.startswith("Failed: logs/tofu/forget05-")
-    assert log.endswith("/prepare_benchmark.log")
-    assert error.startswith(
-        "    palu: error: benchmark tofu: source 'nobody/nothing' at revision 'main' is no folder here"
+    lines = failed.stderr.splitlines()
+    (start,) = (number for number, line in enumerate(lines) if line.startswith("Logfile logs/tofu/forget05-"))
+    assert lines[start].endswith("/prepare_benchmark.log:")
+    assert lines[start + 2].startswith(
+        "palu: error: benchmark tofu: source 'nobody/nothing' at revision 'main' is no folder here"
     )
 
 

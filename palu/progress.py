@@ -48,7 +48,7 @@ def progress_bar(
     what: the stage. total: steps in all, None = unknown. unit: of a step. done: before this start. is_silent: for
     processes that are not the main one.
     """
-    # not before `mark_running` has set what the bars of libraries do in a log
+    # not before the command line has set how often the bars of libraries write into a log
     from tqdm import tqdm
 
     shared: dict[str, Any] = {"total": total, "desc": what, "unit": unit, "initial": done, "disable": is_silent}
@@ -73,13 +73,13 @@ def followed(items: Iterable[Item], what: str, total: int | None, unit: str) -> 
 
 
 def in_proportion(advance: Callable[[int], object], pieces: int, rows: int) -> Callable[[int], None]:
-    """What is told of finished pieces, for a bar that counts the `rows` which so many `pieces` make up."""
+    """A function of finished pieces, for a bar that counts the `rows` that so many `pieces` make up."""
     done = 0
 
-    def told(count: int) -> None:
+    def finished(count: int) -> None:
         nonlocal done
         before = done * rows // pieces
         done += count
         advance(done * rows // pieces - before)
 
-    return told
+    return finished
