@@ -40,7 +40,7 @@ Aim = Literal["leak", "language", "answer", "keep", "level", "attack", "ratio", 
 # level: best at the retain model's value, since both sides of it show
 Better = Literal["lower", "higher", "level"]
 Written = Literal["number", "p-value", "percent"]
-# documents: rows without a question; rows: a user's own, without TOFU's other parts; neighbours: near and far questions
+# documents: rows without a question; rows: a user's own, which TOFU's other parts do not go with
 Applies = Literal["always", "documents", "rows", "neighbours"]
 
 # Section -> heading, in the order in which they are shown
@@ -61,8 +61,8 @@ class Metric:
     module: in `palu.evaluation`, computes it. aim: what a study asks of it; None where it is only shown. short: a name
     for narrow tables. applies: to which studies a target applies. count: the item metric that says how often an item
     counts in the mean. is_share: most of its items are 0 or 1, so that items that are all equal do not say that every
-    item is. needs_retain: it compares with a retain model. without: why the summary leaves it out where its input was
-    not given; empty where it is never left out.
+    item is. needs_retain: a retain model is what it lacks in a study without one. without: why the summary leaves it
+    out where its input was not given; empty where it is never left out.
     """
 
     name: str
@@ -100,9 +100,9 @@ METRICS: dict[str, Metric] = {
         Metric("forget_quality_statistic", "forget_quality", "KS statistic D", "forgetting", "lower", aim="apart",
                short="KS D", needs_retain=True),
         Metric("forget_quality_statistic_low", "forget_quality", "KS statistic D, interval's low end", "forgetting",
-               "lower", needs_retain=True),
+               "lower"),
         Metric("forget_quality_statistic_high", "forget_quality", "KS statistic D, interval's high end", "forgetting",
-               "lower", needs_retain=True),
+               "lower"),
         Metric("first_word_probability", "first_word", "First-word probability", "forgetting", "level", aim="ratio",
                short="first word"),
         Metric("extraction_strength", "memorization", "Extraction strength", "forgetting", "level", aim="level"),
@@ -152,7 +152,8 @@ METRICS: dict[str, Metric] = {
                aim="keep", short="retained", without="the benchmark has no part knowmem_retain", applies="documents"),
         Metric("retain_probability", "probability", "Retain probability", "utility", "higher", aim="keep",
                short="retain probability", applies="rows"),
-        Metric("retain_rouge", "rouge", "Retain ROUGE", "utility", "higher", aim="keep", short="retain ROUGE", applies="rows"),
+        Metric("retain_rouge", "rouge", "Retain ROUGE", "utility", "higher", aim="keep", short="retain ROUGE",
+               applies="rows"),
         Metric("near_accuracy", "neighbours", "Near neighbours answered", "utility", "higher", aim="keep",
                short="near", is_share=True, without="the benchmark has no part near", applies="neighbours"),
         Metric("far_accuracy", "neighbours", "Far neighbours answered", "utility", "higher", aim="keep", short="far",
