@@ -18,26 +18,7 @@ from palu.evaluation.settings import EvaluationSettings
 from palu.files import write_json
 from palu.stored import StoredRows, rows_tables, write_stream
 
-# Metrics that stay out of the summary, unless asked for by name, where their input was not given
-OPTIONAL = {
-    "far_accuracy": "the benchmark has no part far",
-    "forget_initiating_probability": "no spans were given",
-    "forget_paraphrased_question_probability": "the paraphrased questions were not given to the model",
-    "forget_paraphrased_question_rouge": "the paraphrased questions were not asked",
-    "knowledge_memorization_forget": "the benchmark has no part knowmem_forget",
-    "knowledge_memorization_forget_stemmed": "the benchmark has no part knowmem_forget",
-    "knowledge_memorization_retain": "the benchmark has no part knowmem_retain",
-    "knowledge_memorization_retain_stemmed": "the benchmark has no part knowmem_retain",
-    "near_accuracy": "the benchmark has no part near",
-    "validation_initiating_probability": "no spans were given, or the benchmark has no part validation",
-    "validation_probability": "the benchmark has no part validation",
-    "validation_rouge": "the benchmark has no part validation",
-    "validation_span_leak": "the benchmark has no part validation",
-    "validation_truth_ratio": "the benchmark has no part validation",
-    "verbatim_memorization": "the benchmark has no part verbmem",
-    "verbatim_memorization_stemmed": "the benchmark has no part verbmem",
-}
-# What the peer's logs do not tell apart from the plain metric: rows that the length limit cut
+# Why a metric that leaves out the rows that the length limit cut has no number for the peer's logs
 NOT_IN_LOGS = "the peer's log does not tell which rows the length limit cut"
 STEMMED_IN_LOGS = "the peer's log has the ROUGE of stemmed words alone"
 
@@ -109,8 +90,8 @@ def aggregate(items: ItemScores, scope: Scope, metrics: list[str] | None) -> dic
     for family in _families(metrics):
         found |= family.summary(items, scope)
     if metrics is None:
-        return {name: found[name] for name in METRICS if name in found}
-    return {name: found[name] if name in found else Missing(OPTIONAL[name]) for name in metrics}
+        return {name: found[name] for name in sorted(METRICS) if name in found}
+    return {name: found[name] if name in found else Missing(METRICS[name].without) for name in metrics}
 
 
 def _families(metrics: list[str] | None) -> list[Family]:
@@ -123,7 +104,7 @@ def _families(metrics: list[str] | None) -> list[Family]:
         if family not in ordered:
             ordered.append(family)
 
-    for name in METRICS if metrics is None else metrics:
+    for name in sorted(METRICS) if metrics is None else metrics:
         visit(cast("Family", evaluation.load(name, "evaluation.metrics")))
     return ordered
 

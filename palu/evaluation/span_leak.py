@@ -23,6 +23,7 @@ from palu.evaluation.base import DOCUMENT, ItemScores, Missing, Scope, Value, an
 from palu.evaluation.columns import ScoreColumn
 from palu.evaluation.evidence import NO_SPANS, Evidence
 from palu.evaluation.items import Example, Item
+from palu.evaluation.metrics import METRICS
 from palu.evaluation.words import WORD, contains, folded, words_of
 from palu.spans import Span
 from palu.tables import VALIDATION
@@ -30,11 +31,7 @@ from palu.tables import VALIDATION
 SOURCES: tuple[ModuleType, ...] = ()
 
 # Metric -> the item's number of spans that it is the share of
-COUNTS = {
-    "span_leak": "span_count",
-    "span_leak_paraphrase": "span_count_paraphrase",
-    "validation_span_leak": "validation_span_count",
-}
+COUNTS = {name: metric.count for name, metric in METRICS.items() if metric.count}
 # Why there is no value where no reply entered
 NONE = {
     "span_leak": Missing("no forget reply has a span that its prompt does not give away"),

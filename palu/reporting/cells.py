@@ -1,39 +1,41 @@
-"""Cells, rows and footnotes of the page's tables, and how numbers are written in them."""
+"""What the pages' tables and the spreadsheets are made of."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-from palu.reporting.statistics import Spread
-
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+from palu.inert import spreadsheet_safe
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a cell: text, a smaller second line, marks (`best`, `tie`, `under`, `over`...), a footnote."""
+    """A cell: text, a smaller second line, a word of the style sheet, the number of a footnote, and a tooltip."""
 
     text: str
     detail: str = ""
-    marks: tuple[str, ...] = ()
+    mark: str = ""
     note: int | None = None
     title: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its name, its kind (`reference` or `arm`), the arm's place in the colour order, and its cells."""
+    """A row: its name and a smaller second line, the arm's colour (None for a reference), and its cells."""
 
     name: str
-    kind: str
-    detail: str
-    series: int | None
     cells: tuple[Cell, ...]
+    detail: str = ""
+    colour: str | None = None
 
 
 @dataclass(frozen=True)
 class Table:
-    """Headings (title, explanation) and rows."""
+    """What it shows, the heading of the names, the headings of the columns (title, explanation), and rows."""
 
+    label: str
+    first: str
     columns: tuple[tuple[str, str], ...]
     rows: tuple[Row, ...]
 
@@ -49,47 +51,14 @@ class Notes:
             self.texts.append(text)
         return self.texts.index(text) + 1
 
-    def missing(self, reason: str) -> Cell:
+    def missing(self, reason: str | None) -> Cell:
+        reason = reason or "no reason was given"
         return Cell("–", note=self.number(reason), title=reason)
 
 
-def number_text(value: float) -> str:
-    """A number as the tables show it: three decimals, or three digits and a power of ten where that says nothing."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    if abs(value) < 0.0005:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa}×10{str(int(exponent)).translate(SUPERSCRIPTS)}"
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
-
-
-def p_text(value: float) -> str:
-    """A p-value: four decimals while they tell neighbours apart, else a power of ten."""
-    return f"{value:.4f}" if value >= 0.001 else number_text(value)
-
-
-def signed_text(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
-
-
-def percent_text(value: float) -> str:
-    """A signed percentage of a metric that is one already."""
-    return f"{value:+.1f}".replace("-", "−")
-
-
-def few(names: Sequence[str], limit: int = 4) -> str:
-    """The names, or the first of them and how many more there are."""
-    more = f"; and {len(names) - limit} more" if len(names) > limit else ""
-    return "; ".join(names[:limit]) + more
-
-
-def seeds_text(count: int) -> str:
-    return "1 seed" if count == 1 else f"{count} seeds"
-
-
-def spread_cell(values: Spread, marks: tuple[str, ...] = ()) -> Cell:
-    """Mean, and under it the deviation where there are seeds to have one."""
-    detail = f"±{number_text(values.deviation)}" if values.deviation is not None else ""
-    return Cell(number_text(values.mean), detail, marks, title=f"{values.mean:.6g}")
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows as CSV, texts safe to open in a spreadsheet."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerows([spreadsheet_safe(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    return buffer.getvalue()

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from palu.reporting.aims import (
+from palu.evaluation.metrics import (
     DISTANCE_TOLERANCE,
     LEAK_SHARE,
     LEVEL_TOLERANCE,
     PRIVLEAK_TOLERANCE,
     RATIO_TOLERANCE,
     UTILITY_SHARE,
-    Measure,
+    Metric,
 )
-from palu.reporting.cells import number_text, percent_text
-from palu.reporting.collect import Arm, Evaluation, Study
+from palu.reporting.load import Arm, Evaluation, Study
+from palu.reporting.numbers import metric_text, number_text
 from palu.reporting.resampling import TINY, Bootstrap, Drawn, NotMeasured, interval
 
 MET, MISSED, UNDECIDED, NOT_MEASURED = "met", "missed", "undecided", "not measured"
@@ -47,10 +47,10 @@ Range = tuple[float | None, float | None]
 
 @dataclass(frozen=True)
 class Check:
-    """A measure's status with its numbers. low, high: the interval; aim: the range that is asked for, in the value's
+    """A metric's status with its numbers. low, high: the interval; aim: the range that is asked for, in the value's
     scale; words: the aim in words; distance: how far a leak is above its goal, for a choice between settings."""
 
-    measure: Measure
+    metric: Metric
     status: str
     value: float | None = None
     low: float | None = None
@@ -63,13 +63,17 @@ class Check:
     distance: float | None = None
 
     @property
+    def name(self) -> str:
+        return self.metric.name
+
+    @property
     def title(self) -> str:
-        return self.measure.title
+        return self.metric.title
 
     @property
     def mark(self) -> str:
         """The status as a word of the style sheet."""
-        return style(self.status)
+        return STYLES.get(self.status, self.status)
 
     @property
     def sign(self) -> str:
@@ -78,17 +82,23 @@ class Check:
     @property
     def sentence(self) -> str:
         """The numbers and the aim in words, or the reason why nothing can be judged."""
-        write = percent_text if self.measure.aim == "zero" else number_text
-        number = write(self.value) if self.value is not None else ""
-        if self.status == NOT_MEASURED or self.low is None or self.high is None:
-            return f"{number + '; ' if number else ''}cannot be judged: {self.reason}"
-        return f"{number} [{write(self.low)}, {write(self.high)}], {self.words}"
+        number = metric_text(self.metric.name, self.value)
+        if self.interval is None:
+            return f"{'' if self.value is None else number + '; '}cannot be judged: {self.reason}"
+        return f"{number} {self.interval}, {self.words}"
+
+    @property
+    def interval(self) -> str | None:
+        """The interval in brackets, if there is one."""
+        if self.low is None or self.high is None:
+            return None
+        return f"[{metric_text(self.metric.name, self.low)}, {metric_text(self.metric.name, self.high)}]"
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """The check as verdict.json holds it."""
         return {
-            "target": self.measure.aim in TARGET_AIMS,
+            "target": self.metric.aim in TARGET_AIMS,
             "value": self.value,
             "low": self.low,
             "high": self.high,
@@ -100,58 +110,53 @@ class Check:
         }
 
 
-def style(status: str) -> str:
-    """A status as a word of the style sheet."""
-    return STYLES.get(status, status)
-
-
-def check(study: Study, bootstrap: Bootstrap, arm: Arm, measure: Measure) -> Check:
-    """Hold an arm's mean over seeds against the aim of a measure."""
-    values, _ = arm.measured(measure.metric)
-    original = study.original.measured(measure.metric).value
-    retain = study.retain.measured(measure.metric).value if study.retain else None
+def check(study: Study, bootstrap: Bootstrap, arm: Arm, metric: Metric) -> Check:
+    """Hold an arm's mean over seeds against the aim of a metric."""
+    values, _ = arm.measured(metric.name)
+    original = study.original.measured(metric.name).value
+    retain = study.retain.measured(metric.name).value if study.retain else None
     try:
-        if measure.aim in TARGET_AIMS:
-            return _target(study, bootstrap, arm, measure, original, retain)
-        return _two_sided(study, bootstrap, arm, measure, original, retain)
+        if metric.aim in TARGET_AIMS:
+            return _target(study, bootstrap, arm, metric, original, retain)
+        return _two_sided(study, bootstrap, arm, metric, original, retain)
     except NotMeasured as missing:
         mean = sum(values) / len(values) if len(values) == len(arm.runs) else None
-        return Check(measure, NOT_MEASURED, mean, retain=retain, original=original, reason=str(missing))
+        return Check(metric, NOT_MEASURED, mean, retain=retain, original=original, reason=str(missing))
 
 
 def _target(
-    study: Study, bootstrap: Bootstrap, arm: Arm, measure: Measure, original: float | None, retain: float | None
+    study: Study, bootstrap: Bootstrap, arm: Arm, metric: Metric, original: float | None, retain: float | None
 ) -> Check:
-    drawn = bootstrap.arm(arm, measure.metric)
-    bound, words = _bound(study, bootstrap, measure)
+    drawn = bootstrap.arm(arm, metric.name)
+    bound, words = _bound(study, bootstrap, metric)
     margin = drawn - bound
     low, high = interval(margin)
     # what is kept cannot differ where the arm gets the original's items right and no other
-    differing = drawn - bound / UTILITY_SHARE if measure.aim == "keep" else margin
-    if measure.is_share and np.ptp(differing[1:]) <= ROUNDING:
-        half = RULE_OF_THREE / bootstrap.item_count(measure.metric)
+    differing = drawn - bound / UTILITY_SHARE if metric.aim == "keep" else margin
+    if metric.is_share and np.ptp(differing[1:]) <= ROUNDING:
+        half = RULE_OF_THREE / bootstrap.item_count(metric.name)
         low, high = low - half, high + half
     value, limit = float(drawn[0]), float(bound[0])
     # how far from the bound the interval reaches on the wrong side and on the right one
-    worst, best = (-low, -high) if measure.aim == "keep" else (high, low)
+    worst, best = (-low, -high) if metric.aim == "keep" else (high, low)
     status = MET if worst <= ROUNDING else MISSED if best > ROUNDING else UNDECIDED
     bottom, top = (0.0 if abs(end) <= ROUNDING else end for end in (limit + low, limit + high))
-    if measure.is_share:
+    if metric.is_share:
         bottom, top = max(bottom, 0.0), min(top, 1.0)
-    aim: Range = (limit, None) if measure.aim == "keep" else (None, limit)
-    distance = max(0.0, value - (retain or 0.0)) if measure.aim == "leak" else None
-    return Check(measure, status, value, bottom, top, retain, original, aim, words, distance=distance)
+    aim: Range = (limit, None) if metric.aim == "keep" else (None, limit)
+    distance = max(0.0, value - (retain or 0.0)) if metric.aim == "leak" else None
+    return Check(metric, status, value, bottom, top, retain, original, aim, words, distance=distance)
 
 
-def _bound(study: Study, bootstrap: Bootstrap, measure: Measure) -> tuple[Drawn, str]:
+def _bound(study: Study, bootstrap: Bootstrap, metric: Metric) -> tuple[Drawn, str]:
     """The bound of a target in each draw, and the aim in words."""
-    if measure.aim == "keep":
-        level = _of(bootstrap, study.original, "the original", measure.metric)
+    if metric.aim == "keep":
+        level = _of(bootstrap, study.original, "the original", metric.name)
         return UTILITY_SHARE * level, f"at least {_bounded(UTILITY_SHARE * level, f'{UTILITY_SHARE:.0%} of', level)}"
-    if measure.aim == "answer":
+    if metric.aim == "answer":
         if study.retain is not None:
             bound, whose = (
-                _quartile(bootstrap, study.retain, "the retain model", measure.metric),
+                _quartile(bootstrap, study.retain, "the retain model", metric.name),
                 "the retain model's answers",
             )
         else:
@@ -159,11 +164,11 @@ def _bound(study: Study, bootstrap: Bootstrap, measure: Measure) -> tuple[Drawn,
             whose = "the original's answers to retain prompts"
         return bound, f"at most {number_text(bound[0])}, the upper quartile of {whose}"
     if study.retain is not None:
-        level = _of(bootstrap, study.retain, "the retain model", measure.metric)
+        level = _of(bootstrap, study.retain, "the retain model", metric.name)
         words = f"{LEVEL_TOLERANCE:g} above the retain model's {number_text(level[0])}"
         return level + LEVEL_TOLERANCE, f"at most {number_text(level[0] + LEVEL_TOLERANCE)}, {words}"
-    level = _of(bootstrap, study.original, "the original", measure.metric)
-    if measure.aim == "leak":
+    level = _of(bootstrap, study.original, "the original", metric.name)
+    if metric.aim == "leak":
         return LEAK_SHARE * level, f"at most {_bounded(LEAK_SHARE * level, 'a tenth of', level)}"
     words = f"{LEVEL_TOLERANCE:g} above the original's {number_text(level[0])}"
     return level + LEVEL_TOLERANCE, f"at most {number_text(level[0] + LEVEL_TOLERANCE)}, {words}"
@@ -186,33 +191,32 @@ def _quartile(bootstrap: Bootstrap, evaluation: Evaluation, whose: str, metric: 
 
 
 def _two_sided(
-    study: Study, bootstrap: Bootstrap, arm: Arm, measure: Measure, original: float | None, retain: float | None
+    study: Study, bootstrap: Bootstrap, arm: Arm, metric: Metric, original: float | None, retain: float | None
 ) -> Check:
-    drawn, metric = bootstrap.arm(arm, measure.metric), measure.metric
+    drawn = bootstrap.arm(arm, metric.name)
     if study.retain is None:
         raise NotMeasured(NO_RETAIN_MODEL)
-    if measure.aim == "apart":
-        return _apart(study.retain, bootstrap, arm, measure, float(drawn[0]), original)
+    if metric.aim == "apart":
+        return _apart(study.retain, bootstrap, arm, metric, float(drawn[0]), original)
     tolerance, far = LEVEL_TOLERANCE, original
-    if measure.aim == "zero":
+    if metric.aim == "zero":
         level, tolerance, far = np.zeros_like(drawn), PRIVLEAK_TOLERANCE, -100.0
-    elif metric in REFERENCE_LEVEL:
-        level, far = np.full_like(drawn, REFERENCE_LEVEL[metric]), ALWAYS_RIGHT
+    elif metric.name in REFERENCE_LEVEL:
+        level, far = np.full_like(drawn, REFERENCE_LEVEL[metric.name]), ALWAYS_RIGHT
     else:
-        level = _of(bootstrap, study.retain, "the retain model", metric)
-        far = ALWAYS_RIGHT if measure.aim == "attack" else original
+        level = _of(bootstrap, study.retain, "the retain model", metric.name)
+        far = ALWAYS_RIGHT if metric.aim == "attack" else original
     value, goal = float(drawn[0]), float(level[0])
-    if measure.aim == "ratio":
+    if metric.aim == "ratio":
         low, high = np.exp(interval(np.log(np.maximum(drawn, TINY)) - np.log(np.maximum(level, TINY)))) * goal
         wanted = goal / RATIO_TOLERANCE, goal * RATIO_TOLERANCE
     else:
         low, high = (end + goal for end in interval(drawn - level))
         wanted = goal - tolerance, goal + tolerance
     status = _side(low, high, wanted, far)
-    write = percent_text if measure.aim == "zero" else number_text
-    words = f"level from {write(wanted[0])} to {write(wanted[1])}"
-    words += f" (retain model {write(goal)})" if measure.aim != "zero" else ""
-    return Check(measure, status, value, float(low), float(high), retain, original, wanted, words)
+    bottom, top, near = (metric_text(metric.name, each) for each in (*wanted, goal))
+    words = f"level from {bottom} to {top}" + (f" (retain model {near})" if metric.aim != "zero" else "")
+    return Check(metric, status, value, float(low), float(high), retain, original, wanted, words)
 
 
 def _side(low: float, high: float, wanted: tuple[float, float], far: float | None) -> str:
@@ -228,7 +232,7 @@ def _side(low: float, high: float, wanted: tuple[float, float], far: float | Non
 
 
 def _apart(
-    retain: Evaluation, bootstrap: Bootstrap, arm: Arm, measure: Measure, value: float, original: float | None
+    retain: Evaluation, bootstrap: Bootstrap, arm: Arm, metric: Metric, value: float, original: float | None
 ) -> Check:
     """D has no sides; a model that prefers the truth more than the retain model does is under-forgotten."""
     low, high = bootstrap.distance_band(arm.name, [run.evaluation for run in arm.runs])
@@ -237,4 +241,4 @@ def _apart(
     if low > DISTANCE_TOLERANCE:
         status = UNDER if sum(own) / len(own) < bootstrap.truth_preference(retain) else OVER
     words = f"level up to {DISTANCE_TOLERANCE:g} (retain model 0)"
-    return Check(measure, status, value, low, high, 0.0, original, (0.0, DISTANCE_TOLERANCE), words)
+    return Check(metric, status, value, low, high, 0.0, original, (0.0, DISTANCE_TOLERANCE), words)

@@ -12,11 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from palu import tables
-from palu.reporting.aims import FORGET, LEVEL_TOLERANCE, Measure
+from palu.evaluation.metrics import LEVEL_TOLERANCE, Metric
 from palu.reporting.checks import MET, MISSED, NOT_MEASURED
-from palu.reporting.collect import Study
+from palu.reporting.load import Study
+from palu.reporting.numbers import counted
 from palu.reporting.resampling import Bootstrap
-from palu.reporting.verdict import Judged, judged, together
+from palu.reporting.targets import FORGET
+from palu.reporting.verdict import Judged, judge, together
 
 RULE = (
     "Among the settings that keep the utility target, those that meet the most targets; among them the one with the "
@@ -58,7 +60,7 @@ def select(study: Study, bootstrap: Bootstrap, verdicts: Sequence[Judged]) -> Se
     note = study.index.selection.note if study.index.selection else None
     if not any(arm.varied for arm in study.arms):
         return _without_grid(study, note)
-    if is_validated(study):
+    if _watched(study):
         return _by_validation(study, bootstrap, note)
     choices = tuple(choose(verdicts))
     idle = "" if choices else f" {_nothing_judged(verdicts)}"
@@ -78,14 +80,9 @@ def select(study: Study, bootstrap: Bootstrap, verdicts: Sequence[Judged]) -> Se
     return Selection(FORGET, items, "", warning, choices)
 
 
-def is_validated(study: Study) -> bool:
-    """Whether some evaluation measures what is gone on the validation rows."""
-    return bool(_watched(study))
-
-
-def _watched(study: Study) -> list[Measure]:
+def _watched(study: Study) -> list[Metric]:
     """What is gone, of the validation rows."""
-    return study.aims.on(tables.VALIDATION, study.metrics.__contains__)[0]
+    return study.targets.on(tables.VALIDATION, study.metrics.__contains__)[0]
 
 
 def _without_grid(study: Study, note: str | None) -> Selection:
@@ -101,13 +98,13 @@ def _by_validation(study: Study, bootstrap: Bootstrap, note: str | None) -> Sele
     words = (
         f"The study's own validation rows ({study.validation_rows or 'an unknown number'} in all): they are to be "
         f"forgotten like the others, and no text or verdict of this page is about them. Settings are judged by what "
-        f"is measured there ({', '.join(measure.title for measure in _watched(study))}); the reported items had "
+        f"is measured there ({', '.join(metric.title for metric in _watched(study))}); the reported items had "
         f"no say."
     )
     if any(run.entry.training.get("stop") for run in study.runs):
         words += " The same rows also say when a run stops."
     words += f" {note}" if note else ""
-    own = [judged(study, bootstrap, arm, tables.VALIDATION) for arm in study.arms]
+    own = [judge(study, bootstrap, arm, tables.VALIDATION) for arm in study.arms]
     warning = _known_to_retain(study)
     choices = () if warning else tuple(choose(own))
     if not warning and not choices:
@@ -116,7 +113,7 @@ def _by_validation(study: Study, bootstrap: Bootstrap, note: str | None) -> Sele
 
 
 def _validation(study: Study) -> str:
-    return f"{study.validation_rows} validation row{'' if study.validation_rows == 1 else 's'}"
+    return counted(study.validation_rows, "validation row")
 
 
 def _nothing_judged(verdicts: Sequence[Judged]) -> str:
@@ -130,13 +127,13 @@ def _known_to_retain(study: Study) -> str | None:
     if study.retain is None:
         return None
     known = []
-    for measure in _watched(study):
-        before = study.original.measured(measure.metric).value
-        after = study.retain.measured(measure.metric).value
+    for metric in _watched(study):
+        before = study.original.measured(metric.name).value
+        after = study.retain.measured(metric.name).value
         if before is not None and after is not None:
             if abs(before - after) > LEVEL_TOLERANCE:
                 return None
-            known.append(f"{measure.title} {after:.3f}, original {before:.3f}")
+            known.append(f"{metric.title} {after:.3f}, original {before:.3f}")
     if not known:
         return None
     return (

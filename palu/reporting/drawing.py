@@ -1,7 +1,7 @@
 """How every figure looks, and how one becomes SVG text: the same study gives the same bytes.
 
 Ink, grid and paper have colours of their own that `themed` swaps for the page's variables, so that a figure follows
-the reader's light or dark setting inside the page and stands on white as a file of its own.
+the reader's light or dark setting inside the page and is on white as a file of its own.
 """
 
 import io
@@ -16,32 +16,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from palu.inert import visible
-from palu.reporting.aims import STATISTIC
-from palu.reporting.collect import Arm, Study
+from palu.reporting.load import Arm, Study
 
 Dashes = Literal["-"] | tuple[int, tuple[float, ...]]
 
 INK, SOFT, GRID, PAPER = "#1c2026", "#59626d", "#dcdfe3", "#fefefe"
-# Told apart by people with any colour vision, at least 3:1 against both papers; markers and dashes say it again.
+# People with any colour vision see the difference, at least 3:1 against both papers; markers and dashes repeat it.
 PALETTE = ("#2a7ab8", "#c8611a", "#12906b", "#b4559a", "#8c7400", "#7a68c9", "#5f7480", "#c2485a")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 DASHES: tuple[Dashes, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 # Beyond this many arms the legend would be longer than the figure, so that it names methods only.
 LEGEND_LIMIT = 8
-
-TITLES = {
-    STATISTIC: "KS statistic D to the retain model",
-    "model_utility": "Model utility",
-    "forget_probability": "Forget probability, whole reply",
-    "span_leak": "Span leak",
-    "first_word_probability": "First-word probability",
-    "forget_rouge": "Forget ROUGE-L recall",
-    "retain_probability": "Retain probability",
-    "retain_rouge": "Retain ROUGE-L recall",
-    "knowledge_memorization_forget": "Knowledge of the forget set (ROUGE)",
-    "knowledge_memorization_retain": "Knowledge of the retain set (ROUGE)",
-    "verbatim_memorization": "Verbatim memorization (ROUGE)",
-}
 
 STYLE: dict[Any, Any] = {
     "text.parse_math": False,
@@ -142,7 +127,7 @@ def render(name: str, width: float, height: float, draw: Callable[[Figure], None
 
 
 def themed(drawing: Drawing) -> str:
-    """The SVG for standing inside the page: its colours are the page's, its ids its own, its size fluid."""
+    """The SVG inside the page: its colours are the page's, its ids its own, its size fluid."""
     svg = drawing.svg[drawing.svg.index("<svg") :]
     variables = {INK: "var(--ink)", SOFT: "var(--soft)", GRID: "var(--grid)", PAPER: "var(--panel)"}
     for colour, variable in variables.items():

@@ -1,148 +1,53 @@
 """What a third party is shown of one unlearned model: what was asked, what it says now, what it cost, what is unknown.
 
-The model is the one that the study names (`report.evidence`), or else, by a rule that is told, of the recommended
-settings (of all where none is recommended) the one that meets most targets; its first seed stands for it. Everything
-is read from files, and each number can be checked by the fingerprints and commands at the end.
+The model is the first seed of `report.evidence`, or else of the recommended setting that meets the most targets (of
+all settings, where none is recommended). The facts of evidence.json are read from files, and each can be checked by
+the fingerprints and commands at the end; evidence.html shows the same facts.
 """
 
+import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from palu import tables
+from palu import __version__, tables
 from palu.errors import UserError
-from palu.files import file_digest
-from palu.reporting import metrics
-from palu.reporting.aims import ATTACKS, DOCUMENTS_GONE, GONE, NOTICED, P_VALUE, STATISTIC
+from palu.evaluation.metrics import METRICS
+from palu.files import canonical_json, file_digest
+from palu.inert import spreadsheet_safe, visible
+from palu.reporting.answers import Speaker, answered
+from palu.reporting.cells import Cell, Row, Table
 from palu.reporting.choice import Selection
-from palu.reporting.collect import Arm, Measured, Run, Study
-from palu.reporting.items import ForgetItem
-from palu.reporting.marking import repeated, repetition, secrets
-from palu.reporting.resampling import PRIVLEAK
-from palu.reporting.statistics import SeedInterval, seed_interval
-from palu.reporting.unmeasured import Unmeasured, unmeasured
-from palu.reporting.verdict import Verdict
+from palu.reporting.load import Arm, Run, Study, unmeasured
+from palu.reporting.numbers import metric_text, seed_interval, signed_text
+from palu.reporting.tables import metric_of
+from palu.reporting.templates import render
+from palu.reporting.texts import COPIED_WORDS, Item, marked_reply, repeated, repetition, secrets
+from palu.reporting.verdict import Judged, targets_text
 
-# The first rows stand on the page, all of them in the spreadsheet beside it.
+# The first rows are on the page, all of them in the spreadsheet
 ROW_LIMIT = 25
-# What is shown in place of forget quality where there is no retain model to compare with.
-SUBSTITUTES = tuple(
-    each.metric for each in (*GONE, *DOCUMENTS_GONE, *NOTICED, *ATTACKS) if each.metric not in (STATISTIC, PRIVLEAK)
-)
-NEEDS_RETAIN = (P_VALUE, STATISTIC, PRIVLEAK)
-TITLES = {metric.name: metric.title for metric in (*metrics.JUDGED, *metrics.COMPONENTS, metrics.TRUTH)}
-TITLES |= {metric.name: metric.title for metric in metrics.FLUENCY if metric.name not in TITLES}
-TITLES[P_VALUE] = "Forget quality p"
-KEPT_PARTS = ("retain_", "real_authors_", "world_facts_")
-TABLES = ("summary.json", "reasons.json", "scores.parquet", "generations.parquet")
+FORMAT = 1
+FILES = ("summary.json", "reasons.json", "scores.parquet", "generations.parquet")
+COLUMNS = (
+    "example_id", "part", "group", "prompt", "true_reply", "sensitive", "before", "after", "repeated_before",
+    "repeated_after",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Change:
-    """One metric before (the original) and after (this model); interval: of the differences of all seeds."""
+def choose(study: Study, verdicts: Sequence[Judged], selection: Selection) -> tuple[Judged, str]:
+    """The verdict on the model that the evidence is about, and in words what chose it.
 
-    metric: str
-    title: str
-    before: Measured
-    after: Measured
-    retain: float | None
-    interval: SeedInterval | None
-
-    @property
-    def difference(self) -> float | None:
-        if self.before.value is None or self.after.value is None:
-            return None
-        return self.after.value - self.before.value
-
-
-@dataclass(frozen=True)
-class Repeated:
-    """How many of the answers that can be counted repeat what was to be forgotten, word for word."""
-
-    model: str
-    repeated: int
-    items: int
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The whole of it. words: of the page's sentences those that depend on the study."""
-
-    study: Study
-    arm: Arm
-    run: Run
-    verdict: Verdict
-    chosen_by: str
-    repetitions: tuple[Repeated, ...]
-    forgetting: tuple[Change, ...]
-    cost: tuple[Change, ...]
-    unmeasured: tuple[Unmeasured, ...]
-    fingerprints: tuple[tuple[str, str], ...]
-    is_of_this_model: bool | None
-    commands: tuple[str, ...]
-    checks: tuple[str, ...]
-
-    @property
-    def model_folder(self) -> str:
-        return str(Path(self.run.entry.folder) / "model")
-
-    @property
-    def without_retain(self) -> list[str]:
-        """The metrics that need a retain model and have no number here, by title."""
-        found = {each.metric for each in self.forgetting}
-        names = [name for name in NEEDS_RETAIN if name in self.study.metrics and name not in found]
-        return [TITLES.get(name, name) for name in names]
-
-    @property
-    def substitutes(self) -> list[str]:
-        """What is shown in their place, by title."""
-        return [each.title for each in self.forgetting if each.metric in SUBSTITUTES]
-
-
-def gather(study: Study, verdicts: Sequence[Verdict], selection: Selection) -> Evidence:
-    """Choose the model and gather what is known of it. Raises UserError for an arm that the study does not have."""
-    verdict, chosen_by = choose(study, verdicts, selection)
-    arm, run = verdict.arm, verdict.arm.first
-    spoken = [("original", study.original), (arm.name, run.evaluation)]
-    if study.retain is not None:
-        spoken.append(("retain model", study.retain))
-    counted = [(name, *repetition(study.questions, evaluation.generations)) for name, evaluation in spoken]
-    changes = list(_changes(study, arm))
-    return Evidence(
-        study=study,
-        arm=arm,
-        run=run,
-        verdict=verdict,
-        chosen_by=chosen_by,
-        repetitions=tuple(Repeated(*each) for each in counted),
-        forgetting=tuple(each for each in changes if not is_cost(each.metric)),
-        cost=tuple(each for each in changes if is_cost(each.metric)),
-        unmeasured=tuple(unmeasured(spoken[:2])),
-        fingerprints=tuple(_fingerprints(study, run)),
-        is_of_this_model=_is_of(run),
-        commands=tuple(study.index.commands),
-        checks=tuple(_checks(study, run)),
-    )
-
-
-def is_cost(metric: str) -> bool:
-    """Whether a metric tells what is kept, and not what is forgotten; a variant goes with the metric that it is of."""
-    return metric.removesuffix("_stemmed") in metrics.COSTS or metric.startswith(KEPT_PARTS)
-
-
-def choose(study: Study, verdicts: Sequence[Verdict], selection: Selection) -> tuple[Verdict, str]:
-    """The verdict on the model that the evidence is about, and in words what chose it."""
+    Raises UserError for an arm that the study does not have.
+    """
     wanted = study.index.evidence
-    if wanted is not None:
-        named = [verdict for verdict in verdicts if wanted in (verdict.arm.label, verdict.arm.name)]
-        if not named:
-            allowed = ", ".join(dict.fromkeys(verdict.arm.label for verdict in verdicts))
-            raise UserError(f"report.evidence: the study has no method {wanted!r}; allowed: {allowed}")
-        chosen, whose = named, "The study names its method"
-    else:
-        chosen, whose = list(verdicts), "The study names no method"
+    chosen = [verdict for verdict in verdicts if wanted in (None, verdict.arm.label, verdict.arm.name)]
+    if not chosen:
+        allowed = ", ".join(dict.fromkeys(verdict.arm.label for verdict in verdicts))
+        raise UserError(f"report.evidence: the study has no method {wanted!r}; allowed: {allowed}")
+    whose = "The study names no method" if wanted is None else "The study names its method"
     recommended = {choice.arm for choice in selection.choices}
     among = [verdict for verdict in chosen if verdict.arm.name in recommended] or chosen
     if len(among) == 1:
@@ -155,89 +60,188 @@ def choose(study: Study, verdicts: Sequence[Verdict], selection: Selection) -> t
     )
 
 
-def _changes(study: Study, arm: Arm) -> Iterator[Change]:
-    order = {name: place for place, name in enumerate(TITLES)}
-    evaluation = arm.first.evaluation
+def gather(study: Study, verdict: Judged, chosen_by: str) -> dict[str, Any]:
+    """The facts of evidence.json; `rows` holds as many as the page, evidence.csv all of them."""
+    arm, run = verdict.arm, verdict.arm.first
+    models = [("original", study.original), (arm.name, run.evaluation)]
+    everyone = [*models, *([("retain model", study.retain)] if study.retain else [])]
+    counts = [(name, *repetition(study.questions, each.generations)) for name, each in everyone]
+    changes = list(_changes(study, arm))
+    forgetting = [each for each in changes if not is_cost(each["metric"])]
+    evaluated = tables.provenance(run.evaluation.folder / "generations.parquet").get("model")
+    written = run.facts.get("model")
+    found = {each["metric"] for each in forgetting}
+    needed = [metric for name, metric in METRICS.items() if metric.needs_retain and name in study.metrics - found]
+    instead = [metric_of(each["metric"]) for each in forgetting] if needed else []
+    return {
+        "format": FORMAT,
+        "palu": __version__,
+        "study": study.index.study,
+        "benchmark": study.index.benchmark,
+        "model": study.index.model,
+        "about": {
+            "model_folder": _model_folder(run),
+            "fingerprint": written,
+            "evaluation_is_of_this_model": None if None in (evaluated, written) else evaluated == written,
+            "chosen_by": chosen_by,
+            **run.entry.model_dump(
+                include={"evaluation", "method", "label", "tagger", "seed", "settings", "training"}
+            ),
+        },
+        "asked": {
+            "rows": len(study.items),
+            "groups": len({item.group for item in study.items}),
+            "validation_rows": study.validation_rows,
+            "rows_without_span": sum(not item.spans for item in study.items),
+            "tagger": study.index.display_tagger,
+        },
+        "rows": list(_rows(study, run, [*_documents(study)[:ROW_LIMIT], *_questions(study)[:ROW_LIMIT]])),
+        "all_rows": "evidence.csv",
+        "answers_that_repeat": [{"model": name, "repeated": count, "items": items} for name, count, items in counts],
+        "forgetting": forgetting,
+        "cost": [each for each in changes if is_cost(each["metric"])],
+        "verdict": {
+            "headline": verdict.headline,
+            "checks": [
+                {"title": check.title, "status": check.status, "sentence": check.sentence} for check in verdict.checks
+            ],
+        },
+        "not_measured": [each._asdict() for each in unmeasured(models)],
+        "needs_a_retain_model": [metric.title for metric in needed],
+        "shown_instead": [metric.title for metric in instead if metric.aim and not metric.needs_retain],
+        "fingerprints": _fingerprints(study, run),
+        "commands": study.index.commands,
+        "checks": list(_checks(study, run)),
+    }
+
+
+def evidence_page(study: Study, verdict: Judged, facts: dict[str, Any]) -> str:
+    """evidence.html: one self-contained page, as the report is."""
+    models = [("original", study.original), ("this model", verdict.arm.first.evaluation)]
+    speakers = [Speaker(name, None, each.generations, {}) for name, each in models]
+    return render(
+        "evidence.html.j2",
+        facts=facts,
+        verdict=verdict,
+        items=answered(_questions(study)[:ROW_LIMIT], speakers),
+        question_count=len(_questions(study)),
+        documents=[(item, marked_reply(item)) for item in _documents(study)[:ROW_LIMIT]],
+        document_count=len(_documents(study)),
+        forgetting=_change_table(facts["forgetting"], "What the model still knows"),
+        cost=_change_table(facts["cost"], "What it cost"),
+        has_retain=study.retain is not None,
+        copied_words=COPIED_WORDS,
+        targets=targets_text(study),
+    )
+
+
+def is_cost(metric: str) -> bool:
+    """Whether a metric is about what is kept and about language, and not about what is forgotten."""
+    return metric_of(metric).section in ("utility", "language")
+
+
+def _model_folder(run: Run) -> str:
+    return str(Path(run.entry.folder) / "model")
+
+
+def _documents(study: Study) -> list[Item]:
+    """The forget rows that cannot be asked."""
+    return [item for item in study.items if not item.prompt]
+
+
+def _questions(study: Study) -> list[Item]:
+    """The rows that were asked."""
+    return [item for item in study.questions if item.prompt]
+
+
+def _changes(study: Study, arm: Arm) -> Iterator[dict[str, Any]]:
+    """Every metric of the first seed before (the original) and after, with Student's interval over the seeds of their
+    differences, in the order of the table of metrics."""
+    order = {name: place for place, name in enumerate(METRICS)}
     for metric in sorted(study.metrics, key=lambda name: (order.get(name, len(order)), name)):
-        before, after = study.original.measured(metric), evaluation.measured(metric)
-        if after.value is None:
+        before, after = study.original.measured(metric).value, arm.first.evaluation.measured(metric).value
+        if after is None:
             continue
-        values, _ = arm.measured(metric)
-        differences = [value - before.value for value in values] if before.value is not None else []
-        yield Change(
-            metric=metric,
-            title=TITLES.get(metric, metric.replace("_", " ")),
-            before=before,
-            after=after,
-            retain=study.retain.measured(metric).value if study.retain else None,
-            interval=seed_interval(differences) if len(differences) > 1 else None,
-        )
+        differences = [value - before for value in arm.measured(metric)[0]] if before is not None else []
+        interval = seed_interval(differences) if len(differences) > 1 else None
+        yield {
+            "metric": metric,
+            "before": before,
+            "after": after,
+            "difference": None if before is None else after - before,
+            "retain_model": study.retain.measured(metric).value if study.retain else None,
+            "seeds": interval.count if interval else 1,
+            "mean_difference": interval.mean if interval else None,
+            "interval_95": [interval.low, interval.high] if interval else None,
+        }
 
 
-def _identity(run: Run) -> dict[str, Any]:
-    found = run.facts.get("identity")
-    return found if isinstance(found, dict) else {}
+def _change_table(changes: Sequence[dict[str, Any]], label: str) -> Table:
+    heads = ("Original", "This model", "Difference", "Mean difference over seeds", "Retain model")
+    rows = []
+    for each in changes:
+        numbers = [metric_text(each["metric"], each[key]) for key in ("before", "after", "retain_model")]
+        difference = "–" if each["difference"] is None else signed_text(each["difference"])
+        over_seeds = Cell("one seed")
+        if each["interval_95"]:
+            low, high = map(signed_text, each["interval_95"])
+            over_seeds = Cell(signed_text(each["mean_difference"]), f"[{low}, {high}], {each['seeds']} seeds")
+        cells = (Cell(numbers[0]), Cell(numbers[1]), Cell(difference), over_seeds, Cell(numbers[2]))
+        rows.append(Row(metric_of(each["metric"]).title, cells, each["metric"]))
+    return Table(label, "Metric", tuple((head, "") for head in heads), tuple(rows))
 
 
-def _fingerprints(study: Study, run: Run) -> Iterator[tuple[str, str]]:
-    """What the evidence stands on: models and data by name, then the files that were read by path."""
-    inputs = _identity(run).get("inputs")
+def _fingerprints(study: Study, run: Run) -> dict[str, str]:
+    """What the evidence rests on: models and data by name, then the files that were read by path."""
+    identity = run.facts.get("identity")
+    inputs = identity.get("inputs") if isinstance(identity, dict) else {}
     inputs = inputs if isinstance(inputs, dict) else {}
     named = {"unlearned model": run.facts.get("model"), "original model": inputs.get("model")}
     named |= {"tokenizer": inputs.get("tokenizer"), "rows at training": inputs.get("examples")}
     named |= {"spans at training": inputs.get("spans")}
-    yield from ((name, str(value)) for name, value in named.items() if value is not None)
     evaluations = [study.original, run.evaluation, *([study.retain] if study.retain else [])]
     paths = [Path(path) for path in (study.index.examples, *study.index.spans.values())]
-    paths += [evaluation.folder / name for evaluation in evaluations for name in TABLES]
-    yield from ((str(path), file_digest(path)) for path in dict.fromkeys(paths) if path.exists())
-
-
-def _is_of(run: Run) -> bool | None:
-    """Whether the evaluation says that it is of the model that the run wrote; None where one of them is silent."""
-    told = tables.provenance(run.evaluation.folder / "generations.parquet").get("model")
-    wrote = run.facts.get("model")
-    return None if told is None or wrote is None else told == wrote
+    paths += [evaluation.folder / name for evaluation in evaluations for name in FILES]
+    found = {name: str(value) for name, value in named.items() if value is not None}
+    return found | {str(path): file_digest(path) for path in paths if path.exists()}
 
 
 def _checks(study: Study, run: Run) -> Iterator[str]:
-    """Shell lines with which a reader checks the model: its fingerprint, and its answers anew."""
-    model = quote(str(Path(run.entry.folder) / "model"))
+    """Shell lines with which a reader checks the model: its fingerprint, and its answers once more."""
+    model = quote(_model_folder(run))
     yield (
         'python -c "import sys, pathlib, palu.models; '
         f'print(palu.models.fingerprint(pathlib.Path(sys.argv[1])))" {model}'
     )
-    told = {key: value for key, value in study.index.model.items() if key in ("template", "max_length", "dtype")}
-    settings = "{" + ", ".join(f"{key}: {value}" for key, value in told.items()) + "}"
+    known = {key: value for key, value in study.index.model.items() if key in ("template", "max_length", "dtype")}
+    settings = "{" + ", ".join(f"{key}: {value}" for key, value in known.items()) + "}"
     yield (
         f"palu infer --model {model} --model-settings {quote(settings)} --examples {quote(study.index.examples)} "
         "--out check"
     )
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row with what both models said of it; None where a model was not asked."""
-
-    item: ForgetItem
-    before: str | None
-    after: str | None
-    repeated_before: list[str]
-    repeated_after: list[str]
-
-
-def rows(evidence: Evidence, items: Sequence[ForgetItem]) -> Iterator[Row]:
-    """The rows of `items`, one after the other."""
-    before = evidence.study.original.generations
-    after = evidence.run.evaluation.generations
+def _rows(study: Study, run: Run, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
+    """Each row with what both models said of it (None where a model was not asked) and what of it they repeated."""
+    models = {"before": study.original.generations, "after": run.evaluation.generations}
     for item in items:
-        wanted = secrets(item)
-        texts = [answers.get(item.example_id) for answers in (before, after)]
-        told = [[] if text is None else repeated(text, wanted) for text in texts]
-        yield Row(item, texts[0], texts[1], told[0], told[1])
+        facts = asdict(item) | {"true_reply": item.reply, "spans": [list(span) for span in item.spans]}
+        del facts["reply"]
+        for when, answers in models.items():
+            text = answers.get(item.example_id)
+            facts |= {when: text, f"repeated_{when}": [] if text is None else repeated(text, secrets(item))}
+        yield facts
 
 
-def all_items(study: Study) -> list[ForgetItem]:
-    """The rows that were to be forgotten, then those that only ask for them."""
+def write_rows(study: Study, run: Run, path: Path) -> None:
+    """evidence.csv: the rows that were to be forgotten, then those that only ask for them; safe in a spreadsheet."""
     known = {item.example_id for item in study.items}
-    return [*study.items, *(item for item in study.questions if item.example_id not in known)]
+    others = [item for item in study.questions if item.example_id not in known]
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for facts in _rows(study, run, [*study.items, *others]):
+            facts["sensitive"] = [facts["true_reply"][start:end] for start, end in facts["spans"]]
+            for name in ("sensitive", "repeated_before", "repeated_after"):
+                facts[name] = canonical_json([visible(each) for each in facts[name]])
+            writer.writerow([spreadsheet_safe(facts[name] or "") for name in COLUMNS])

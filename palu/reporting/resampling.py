@@ -15,22 +15,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
+from palu.evaluation.metrics import ANSWER_QUANTILE, METRICS
 from palu.ks import LEVEL, RESAMPLES, OrderedPair, resampled_weights
-from palu.reporting.aims import ANSWER_QUANTILE, ATTACKS, STATISTIC, UTILITY
-from palu.reporting.collect import TRUTH_RATIO, Arm, Evaluation, Study
-from palu.reporting.metrics import COMPONENTS
+from palu.reporting.load import Arm, Evaluation, Study
+from palu.reporting.targets import COMPONENTS, STATISTIC, UTILITY
 
 # One number as it is, and then in each draw: (1 + RESAMPLES,)
 Drawn = npt.NDArray[np.float64]
 Weights = npt.NDArray[np.uint8]
 
-PRIVLEAK, MIN_K, EPSILON = "privleak", "mia_min_k", 1e-10
-# Metrics that are a mean over spans: a row counts as often as this metric says.
-COUNTS = {
-    "span_leak": "span_count",
-    "span_leak_paraphrase": "span_count_paraphrase",
-    "validation_span_leak": "validation_span_count",
-}
+TRUTH_RATIO, PRIVLEAK, MIN_K, EPSILON = "forget_truth_ratio", "privleak", "mia_min_k", 1e-10
+COUNTS = {name: metric.count for name, metric in METRICS.items() if metric.count}
+ATTACKS = {name for name, metric in METRICS.items() if metric.aim == "attack"}
 GEOMETRIC = "first_word_probability"
 AGREEMENT = 1e-6
 # A probability that became 0 by rounding: its logarithm is finite, and makes a geometric mean 0 all the same.
@@ -39,7 +35,7 @@ _ROWS = 128
 
 
 class NotMeasured(Exception):
-    """Why a number cannot be had."""
+    """Why there is no number."""
 
 
 def item_metrics(metric: str) -> tuple[str, ...]:
@@ -48,7 +44,7 @@ def item_metrics(metric: str) -> tuple[str, ...]:
         return (TRUTH_RATIO,)
     if metric == UTILITY:
         return tuple(each.name for each in COMPONENTS)
-    if metric == PRIVLEAK or metric in {each.metric for each in ATTACKS}:
+    if metric == PRIVLEAK or metric in ATTACKS:
         attack = MIN_K if metric == PRIVLEAK else metric
         return f"forget_{attack}", f"holdout_{attack}"
     return (metric, COUNTS[metric]) if metric in COUNTS else (metric,)
@@ -160,7 +156,7 @@ class Bootstrap:
             own, retain = (1 - self._attack(each, MIN_K) for each in (evaluation, self._retain()))
             leaked: Drawn = 100 * (own - retain) / (retain + EPSILON)
             return leaked
-        if metric in {each.metric for each in ATTACKS}:
+        if metric in ATTACKS:
             return self._attack(evaluation, metric)
         values = self._items(evaluation, metric)
         if metric == GEOMETRIC:

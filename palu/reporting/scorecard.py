@@ -6,18 +6,18 @@ line of what marking every character would score.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from palu.errors import UserError
 from palu.files import canonical_json, read_json, write_text
-from palu.inert import spreadsheet_safe, visible
+from palu.inert import visible
+from palu.reporting.cells import Cell, Row, Table, csv_text
+from palu.reporting.load import Part
 from palu.reporting.templates import render
 from palu.settings import Count, NonNegativeNumber, Number, PositiveCount, Settings
 
@@ -26,15 +26,10 @@ MEASURES = ("precision", "recall", "f1")
 COUNTS = ("rows", "rows_without_gold", "rows_without_gold_marked", "rows_without_prediction")
 COVERAGE = ("rows", "rows_without_span", "fallback_rows", "spans", "marked_characters", "characters", "seconds")
 EVERYTHING = "every character"
+TITLES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 
 
-class _Told(Settings):
-    """A part of the index; further keys are none of the scorecard's business."""
-
-    model_config = ConfigDict(extra="ignore")
-
-
-class TaggerEntry(_Told):
+class TaggerEntry(Part):
     """A tagger under its name in the study, and where its coverage (facts) and its scores lie.
 
     settings: those that are not its defaults.
@@ -48,7 +43,7 @@ class TaggerEntry(_Told):
     scores: str
 
 
-class SetEntry(_Told):
+class SetEntry(Part):
     """The rows on which taggers were scored, or why they were not."""
 
     name: str
@@ -57,15 +52,15 @@ class SetEntry(_Told):
     taggers: list[TaggerEntry] = Field(default_factory=list)
 
 
-class ScorecardIndex(_Told):
-    """What the scorecard is told. Paths are relative to the working directory; gold: the tagger compared with."""
+class ScorecardIndex(Part):
+    """What the scorecard is about. Paths are relative to the working directory; gold: the tagger compared with."""
 
     study: str
     gold: str
     sets: list[SetEntry] = Field(min_length=1)
 
 
-class Facts(_Told):
+class Facts(Part):
     """What `palu tag` counted."""
 
     rows: Count
@@ -77,7 +72,7 @@ class Facts(_Told):
     seconds: NonNegativeNumber
 
 
-class Unit(_Told):
+class Unit(Part):
     """The agreement in one unit; None where a divisor was 0, or the total is not known."""
 
     precision: Number | None
@@ -87,7 +82,7 @@ class Unit(_Told):
     total: Count | None
 
 
-class Mistake(_Told):
+class Mistake(Part):
     """A stretch that one side marks and the other does not, in its first place."""
 
     count: Count
@@ -97,7 +92,7 @@ class Mistake(_Told):
     after: str
 
 
-class Scores(_Told):
+class Scores(Part):
     """What `palu score-tags` found."""
 
     rows: Count
@@ -134,9 +129,10 @@ class Scored:
 
     @property
     def settings_text(self) -> str:
-        """What it combines and its settings, in short."""
+        """Its kind, what it combines and its settings, in short."""
         parts = [f"of {', '.join(self.entry.of)}"] if self.entry.of else []
-        return ", ".join([*parts, *(f"{key}: {canonical_json(value)}" for key, value in self.entry.settings.items())])
+        parts += [f"{key}: {canonical_json(value)}" for key, value in self.entry.settings.items()]
+        return f"{self.entry.name}: {', '.join(parts)}" if parts else self.entry.name
 
 
 @dataclass(frozen=True)
@@ -151,18 +147,42 @@ class ScoredSet:
         """How many rows were compared, and how many of them have no gold span: the same for every tagger."""
         return self.taggers[0].scores
 
-    def everything(self) -> dict[str, dict[str, float]]:
-        """What marking every character would score, per unit."""
-        units = self.rows["units"]
-        return {
-            unit: {
-                "precision": units[unit]["gold"] / units[unit]["total"],
-                "recall": 1.0,
-                "f1": 2 * units[unit]["gold"] / (units[unit]["total"] + units[unit]["gold"]),
-            }
-            for unit in UNITS
-            if units.get(unit, {}).get("total")
-        }
+    def everything(self, unit: str, measure: str) -> float | None:
+        """What marking every character would score."""
+        its = self.rows["units"].get(unit)
+        if its is None or not its["total"]:
+            return None
+        gold, total = float(its["gold"]), float(its["total"])
+        return {"precision": gold / total, "recall": 1.0, "f1": 2 * gold / (total + gold)}[measure]
+
+    @property
+    def table(self) -> Table:
+        """Every measure per unit, and what the tagger covers."""
+        pairs = [(unit, measure) for unit in UNITS if unit != "token" for measure in MEASURES]
+        columns = [(f"{TITLES[measure]} per {unit}", "") for unit, measure in pairs]
+        columns += [
+            ("coverage", "share of the replies' characters that are marked"),
+            (
+                "replies without a span",
+                "the tagger itself finds nothing; under it: how many of them the fallback serves",
+            ),
+            ("marked without gold", "of the replies without any gold span, those in which something is marked"),
+            ("seconds per 1,000 replies", "on the machine that tagged, one process"),
+        ]
+        rows = [Row(each.entry.label, tuple(_page_cells(each, pairs)), each.settings_text) for each in self.taggers]
+        shares = [Cell(_share(self.everything(*pair))) for pair in pairs]
+        rows.append(Row(EVERYTHING, (*shares, Cell("100.0%"), *[Cell("–")] * 3), "for comparison"))
+        return Table(f"Scores on {self.entry.name}", "Tagger", tuple(columns), tuple(rows))
+
+
+def _page_cells(its: Scored, pairs: list[tuple[str, str]]) -> Iterator[Cell]:
+    yield from (Cell(_share(its.measure(*pair))) for pair in pairs)
+    yield Cell(f"{100 * its.coverage:.1f}%")
+    served = its.facts["fallback_rows"]
+    detail = f"{served} by {its.entry.settings.get('fallback', 'the fallback')}" if served else ""
+    yield Cell(f"{its.facts['rows_without_span']} of {its.facts['rows']}", detail)
+    yield Cell(f"{its.scores['rows_without_gold_marked']} of {its.scores['rows_without_gold']}")
+    yield Cell(_share(its.seconds_per_thousand, 2))
 
 
 def write_scorecard(index: Mapping[str, Any], out_folder: Path) -> None:
@@ -170,9 +190,10 @@ def write_scorecard(index: Mapping[str, Any], out_folder: Path) -> None:
 
     Raises UserError in one line for a key of the index or a file that is missing or broken.
     """
-    told = ScorecardIndex.parse(index, "scorecard index")
-    sets = [_read_set(entry) for entry in told.sets]
-    for name, text in (("taggers.html", _page(told, sets)), ("taggers.csv", _spreadsheet(told, sets))):
+    card = ScorecardIndex.parse(index, "scorecard index")
+    sets = [_read_set(entry) for entry in card.sets]
+    page = render("scorecard.html.j2", card=card, sets=sets)
+    for name, text in (("taggers.html", page), ("taggers.csv", csv_text(_lines(card, sets)))):
         write_text(out_folder / name, text)
 
 
@@ -188,45 +209,25 @@ def _read(kind: type[Settings], path: str) -> Mapping[str, Any]:
     return kind.parse(read_json(Path(path)), path).model_dump()
 
 
-def _page(told: ScorecardIndex, sets: list[ScoredSet]) -> str:
-    return render(
-        "scorecard.html.j2",
-        {"share": _share},
-        told=told,
-        sets=sets,
-        units=("character", "word", "span"),
-        measures=MEASURES,
-        everything=EVERYTHING,
-    )
-
-
 def _share(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _spreadsheet(told: ScorecardIndex, sets: list[ScoredSet]) -> str:
+def _lines(card: ScorecardIndex, sets: list[ScoredSet]) -> Iterator[list[Any]]:
     """One row per set of rows and tagger. Numbers have all their digits; an empty cell was not measured."""
-    measures = [f"{unit}_{measure}" for unit in UNITS for measure in MEASURES]
-    head = ["study", "rows_of", "tagger", "kind", "settings", "of", "gold", *measures]
-    counts = [*COUNTS, *(f"tagged_{key}" for key in COVERAGE), "seconds_per_1000_replies", "skipped"]
-    lines: list[list[Any]] = [[*head, *counts]]
+    head = ["study", "rows_of", "tagger", "kind", "settings", "of", "gold"]
+    head += [f"{unit}_{measure}" for unit in UNITS for measure in MEASURES]
+    head += [*COUNTS, *(f"tagged_{key}" for key in COVERAGE), "seconds_per_1000_replies", "skipped"]
+    yield head
     for each in sets:
         if not each.taggers:
-            lines.append([told.study, each.entry.name, *[None] * (len(lines[0]) - 3), each.entry.skipped])
-        lines += [[told.study, each.entry.name, *_cells(scored, told.gold), None] for scored in each.taggers]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows([spreadsheet_safe(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
-    return buffer.getvalue()
-
-
-def _cells(scored: Scored, gold: str) -> Iterator[Any]:
-    entry = scored.entry
-    yield from (entry.label, entry.name, canonical_json(entry.settings), " ".join(entry.of), gold)
-    yield from (scored.measure(unit, measure) for unit in UNITS for measure in MEASURES)
-    yield from (scored.scores[key] for key in COUNTS)
-    yield from (scored.facts[key] for key in COVERAGE)
-    yield scored.seconds_per_thousand
+            yield [card.study, each.entry.name, *[None] * (len(head) - 3), each.entry.skipped]
+        for its in each.taggers:
+            entry = its.entry
+            about = [entry.label, entry.name, canonical_json(entry.settings), " ".join(entry.of), card.gold]
+            shares = [its.measure(unit, measure) for unit in UNITS for measure in MEASURES]
+            counts = [*(its.scores[key] for key in COUNTS), *(its.facts[key] for key in COVERAGE)]
+            yield [card.study, each.entry.name, *about, *shares, *counts, its.seconds_per_thousand, None]
 
 
 def score_text(scores: Mapping[str, Any]) -> str:

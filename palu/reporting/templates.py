@@ -1,6 +1,5 @@
 """The environment of every page: all text is escaped, and what an eye would miss is shown as a symbol."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from palu.inert import visible
+from palu.reporting.numbers import counted, number_text
 
 
-def render(template: str, filters: dict[str, Callable[..., Any]], **values: Any) -> str:
-    """A page of a template in this folder. filters: what the template may write values with."""
+def render(template: str, **values: Any) -> str:
+    """A page of a template in this folder."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -20,7 +20,7 @@ def render(template: str, filters: dict[str, Callable[..., Any]], **values: Any)
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.filters |= filters
+    environment.filters |= {"number": number_text, "counted": counted}
     return environment.get_template(template).render(**values)
 
 

@@ -1,62 +1,50 @@
 """The study's outcome as a few plain lines, for the terminal that ran it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from palu.inert import visible
-from palu.reporting.aims import P_VALUE, STATISTIC
-from palu.reporting.before_after import WIDTH, answer_lines
-from palu.reporting.cells import number_text, p_text
 from palu.reporting.checks import MET
 from palu.reporting.choice import Selection
-from palu.reporting.collect import Study
-from palu.reporting.quality import Qualities
-from palu.reporting.sections import cards
-from palu.reporting.verdict import Verdict, overview
+from palu.reporting.load import Study
+from palu.reporting.numbers import metric_text
+from palu.reporting.quality import Quality
+from palu.reporting.tables import metric_of
+from palu.reporting.targets import P_VALUE, STATISTIC
+from palu.reporting.texts import Item
+from palu.reporting.verdict import Judged, overview
 
-HEADINGS = {
-    "span_leak": "leak",
-    "span_leak_paraphrase": "paraphrased",
-    "verbatim_memorization": "verbatim",
-    "knowledge_memorization_forget": "knowledge",
-    "repetition": "repeated",
-    "empty_answers": "empty",
-    "answer_nll": "answer NLL",
-    "model_utility": "utility",
-    "knowledge_memorization_retain": "retained",
-    "retain_probability": "retain probability",
-    "retain_rouge": "retain ROUGE",
-    "near_accuracy": "near",
-    "far_accuracy": "far",
-    "first_word_probability": "first word",
-    STATISTIC: "KS D",
-    P_VALUE: "p",
-}
-NOTICED = ("first_word_probability", STATISTIC, P_VALUE)
-# Arms whose answers are shown
-MOST_ARMS = 3
+# Shown next to the targets, as far as a line has room for it
+SHOWN = ("first_word_probability", STATISTIC, P_VALUE)
+# A line, and at most of a model's name and of an answer
+WIDTH, NAME_WIDTH, ANSWER_WIDTH = 110, 24, 90
+# Arms whose answers are shown; more arms than the second have no lines of their own but for those recommended
+ANSWERING_ARMS, DETAILED_ARMS = 3, 9
 KEY = "✓ met, ✗ missed, ? undecided: the 95% interval over items and seeds reaches both sides of the target"
 
+Answers = Mapping[str, str]
 
-def outcome(study: Study, verdicts: Sequence[Verdict], selection: Selection, quality: Qualities) -> str:
+
+def outcome(study: Study, verdicts: Sequence[Judged], selection: Selection, quality: Mapping[str, Quality]) -> str:
     """The study's questions with their answers before and after; the overview sentence; a table of the targets with
     their statuses; per arm what is not met, and what is no target; forget quality with what it takes to read it; and
     what a grid recommends, by which items.
 
     A cell without a number is a dash. Of many arms only those that a grid recommends have lines of their own.
     """
-    shown = [verdict for _, verdict in cards(verdicts, selection.choices).shown]
-    read = [f"{each.arm.name}: {quality.words(each.arm.name)}" for each in shown] if quality.is_measured else []
+    detailed = main_arms(verdicts, selection)
+    has_quality = any(its.statistics or its.p_values for its in quality.values())
+    read = [f"{each.arm.name}: {quality[each.arm.name].words}" for each in detailed] if has_quality else []
     recommended = [
         f"Of {choice.tried} settings of {choice.method}, by {selection.items}: {choice.arm}"
         for choice in selection.choices
     ]
-    speakers = [("original", study.original.generations)]
-    speakers += [(each.arm.name, each.arm.first.evaluation.generations) for each in shown[:MOST_ARMS]]
+    models = [("original", study.original.generations)]
+    models += [(each.arm.name, each.arm.first.evaluation.generations) for each in detailed[:ANSWERING_ARMS]]
     blocks = [
-        *answer_lines(study.shown, speakers),
+        *answer_lines(study.shown, models),
         [overview(verdicts)],
         [*_table(study, verdicts), KEY],
-        *(list(_lines(verdict)) for verdict in shown),
+        *(list(_lines(verdict)) for verdict in detailed),
         ["Forget quality", *read] if read else [],
         [selection.warning] if selection.warning else [],
         recommended,
@@ -64,47 +52,76 @@ def outcome(study: Study, verdicts: Sequence[Verdict], selection: Selection, qua
     return "\n\n".join("\n".join(map(visible, block)) for block in blocks if block) + "\n"
 
 
-def _table(study: Study, verdicts: Sequence[Verdict]) -> list[str]:
+def main_arms(verdicts: Sequence[Judged], selection: Selection) -> list[Judged]:
+    """All verdicts where they are few; else each method's recommended setting, or its only one."""
+    if len(verdicts) <= DETAILED_ARMS:
+        return list(verdicts)
+    chosen = {choice.arm for choice in selection.choices}
+    several = {choice.method for choice in selection.choices}
+    return [each for each in verdicts if each.arm.name in chosen or each.arm.method not in several]
+
+
+def answer_lines(
+    questions: Mapping[str, Sequence[Item]], models: Sequence[tuple[str, Answers]]
+) -> Iterator[list[str]]:
+    """A block of lines for each heading that has questions. models: names, each with example id -> answer."""
+    width = min(NAME_WIDTH, max(len(name) for name, _ in models))
+    room = min(ANSWER_WIDTH, WIDTH - width - 6)
+    for title, items in questions.items():
+        lines = [title]
+        for item in items:
+            lines.append(f"  {_cut(item.prompt, WIDTH - 2)}")
+            for name, answers in models:
+                text = answers.get(item.example_id)
+                said = "(not asked)" if text is None else _cut(text, room) or "(nothing)"
+                lines.append(f"    {_cut(name, width):{width}}  {said}")
+        if items:
+            yield lines
+
+
+def _cut(text: str, limit: int) -> str:
+    """A text in one line, its end left out where it is longer than `limit` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def _table(study: Study, verdicts: Sequence[Judged]) -> list[str]:
     """The targets, and behind them what is no target, as far as a line has room for it."""
-    targets = [measure.metric for measure in study.aims.targets]
-    columns = [*targets, *(metric for metric in NOTICED if metric in study.measured)]
+    targets = [metric.name for metric in study.targets.all]
+    columns = [*targets, *(metric for metric in SHOWN if metric in study.measured)]
     while True:
-        lines = _aligned(list(_cells(study, verdicts, targets, columns)))
+        cells = list(_cells(study, verdicts, targets, columns))
+        widths = [max(len(row[place]) for row in cells) for place in range(len(cells[0]))]
+        aligned = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in cells)
+        lines = ["  ".join(row).rstrip() for row in aligned]
         if max(map(len, lines)) <= WIDTH or columns == targets:
             return lines
         columns.pop()
 
 
 def _cells(
-    study: Study, verdicts: Sequence[Verdict], targets: Sequence[str], columns: Sequence[str]
+    study: Study, verdicts: Sequence[Judged], targets: Sequence[str], columns: Sequence[str]
 ) -> Iterator[list[str]]:
-    yield ["", *(HEADINGS[metric] + ("  " if metric in targets else "") for metric in columns)]
+    """The head and the rows; behind the numbers of targets is room for a sign."""
+    room = ["  " if metric in targets else "" for metric in columns]
+    yield ["", *(metric_of(metric).short + space for metric, space in zip(columns, room, strict=True))]
     for name, evaluation in study.models:
-        cells = [_text(metric, evaluation.measured(metric).value) for metric in columns]
-        yield [
-            name,
-            *(cell + ("  " if metric in targets else "") for cell, metric in zip(cells, columns, strict=True)),
-        ]
+        texts = [metric_text(metric, evaluation.measured(metric).value) for metric in columns]
+        yield [name, *(text + space for text, space in zip(texts, room, strict=True))]
     for verdict in verdicts:
         yield [verdict.arm.name, *(_cell(verdict, metric) for metric in columns)]
 
 
-def _cell(verdict: Verdict, metric: str) -> str:
-    values, _ = verdict.arm.measured(metric)
+def _cell(verdict: Judged, metric: str) -> str:
     if metric == P_VALUE:
-        return _text(metric, sorted(values)[(len(values) - 1) // 2] if values else None)
+        values = sorted(verdict.arm.measured(metric)[0])
+        return metric_text(metric, values[(len(values) - 1) // 2] if values else None)
     check = verdict.of(metric)
-    text = _text(metric, check.value if check else None)
-    return text if metric in NOTICED or check is None else f"{text} {check.sign}"
+    text = metric_text(metric, check.value if check else None)
+    return text if metric in SHOWN or check is None else f"{text} {check.sign}"
 
 
-def _text(metric: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    return p_text(value) if metric == P_VALUE else number_text(value)
-
-
-def _lines(verdict: Verdict) -> Iterator[str]:
+def _lines(verdict: Judged) -> Iterator[str]:
     """What an arm does not meet, and what is no target."""
     headline = verdict.headline[:1].lower() + verdict.headline[1:]
     yield f"{verdict.arm.name}: {headline}; {verdict.met} of {len(verdict.checks)} targets met"
@@ -112,17 +129,7 @@ def _lines(verdict: Verdict) -> Iterator[str]:
         if check.status != MET:
             yield f"  {check.status:13} {check.title}: {check.sentence}"
     by_status: dict[str, list[str]] = {}
-    for check in verdict.noticed:
+    for check in verdict.shown:
         by_status.setdefault(check.status, []).append(check.title)
     for status, titles in by_status.items():
         yield f"  {'no target':13} {status}: {'; '.join(titles)}"
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(pairs)
-        ).rstrip()
-        for pairs in (list(zip(line, widths, strict=True)) for line in lines)
-    ]

@@ -1,26 +1,28 @@
-"""Did it forget, and at what price: each arm against the targets of `palu.reporting.aims`, in words and as data."""
+"""Did it forget, and at what price: each arm against the study's targets, in words and as data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from palu.reporting.aims import FORGET, LEVEL_TOLERANCE, UTILITY_SHARE, Measure
-from palu.reporting.cells import few
-from palu.reporting.checks import MET, MISSED, NOT_MEASURED, RETAIN_ANSWERS, UNDECIDED, Check, check, style
-from palu.reporting.collect import Arm, Study
+from palu.evaluation.metrics import LEVEL_TOLERANCE, UTILITY_SHARE, Metric
+from palu.reporting.checks import MET, MISSED, NOT_MEASURED, RETAIN_ANSWERS, UNDECIDED, Check, check
+from palu.reporting.load import Arm, Study
+from palu.reporting.numbers import few
 from palu.reporting.resampling import Bootstrap
+from palu.reporting.targets import FORGET
 from palu.tables import VALIDATION
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One arm held against all targets on one part, `forget` or `validation`."""
+    """One arm held against all targets on one part, `forget` or `validation`. shown: what is no target."""
 
     arm: Arm
     gone: tuple[Check, ...]
     language: tuple[Check, ...]
     utility: tuple[Check, ...]
+    shown: tuple[Check, ...] = ()
 
     @property
     def checks(self) -> tuple[Check, ...]:
@@ -29,15 +31,6 @@ class Judged:
     @property
     def met(self) -> int:
         return sum(each.status == MET for each in self.checks)
-
-    @property
-    def status(self) -> str:
-        return together(self.checks)
-
-    @property
-    def mark(self) -> str:
-        """The status as a word of the style sheet."""
-        return style(self.status)
 
     @property
     def keeps_utility(self) -> bool:
@@ -50,16 +43,9 @@ class Judged:
 
     @property
     def kept(self) -> float:
-        """What is kept, in the measure that lost most: its value as a share of the original's."""
+        """What is kept, in the metric that lost most: its value as a share of the original's."""
         shares = [each.value / each.original for each in self.utility if each.value is not None and each.original]
         return min(shares, default=0.0)
-
-
-@dataclass(frozen=True)
-class Verdict(Judged):
-    """The verdict on the reported rows. noticed: what is no target."""
-
-    noticed: tuple[Check, ...]
 
     @property
     def headline(self) -> str:
@@ -71,14 +57,9 @@ class Verdict(Judged):
             words.append(f"{what} {({MET: 'kept', MISSED: 'lost'}).get(status, status)}")
         return ", ".join(words)
 
-    @property
-    def aside(self) -> str:
-        """What is no target, in words."""
-        return "; ".join(f"{each.title} {each.status}: {each.sentence}" for each in self.noticed)
-
     def of(self, metric: str) -> Check | None:
         """The check of a metric."""
-        return next((each for each in (*self.checks, *self.noticed) if each.measure.metric == metric), None)
+        return next((each for each in (*self.checks, *self.shown) if each.name == metric), None)
 
 
 def together(checks: Sequence[Check]) -> str:
@@ -89,33 +70,25 @@ def together(checks: Sequence[Check]) -> str:
 
 def draws(study: Study) -> Bootstrap:
     """The bootstrap of all that the study is judged by."""
-    watched = chain(*study.aims.on(VALIDATION, study.metrics.__contains__))
-    measures = [*study.aims.targets, *watched, *study.aims.noticed]
-    return Bootstrap(study, [RETAIN_ANSWERS, *(measure.metric for measure in measures)])
+    watched = chain(*study.targets.on(VALIDATION, study.metrics.__contains__))
+    metrics = [*study.targets.all, *watched, *study.targets.shown]
+    return Bootstrap(study, [RETAIN_ANSWERS, *(metric.name for metric in metrics)])
 
 
-def judged(study: Study, bootstrap: Bootstrap, arm: Arm, part: str) -> Judged:
+def judge(study: Study, bootstrap: Bootstrap, arm: Arm, part: str = FORGET) -> Judged:
     """Hold an arm's mean over seeds against every target, the answers on `part`: `forget` or `validation`."""
 
-    def checks(measures: Sequence[Measure]) -> tuple[Check, ...]:
-        return tuple(check(study, bootstrap, arm, measure) for measure in measures)
+    def checks(metrics: Sequence[Metric]) -> tuple[Check, ...]:
+        return tuple(check(study, bootstrap, arm, metric) for metric in metrics)
 
-    gone, language = study.aims.on(part, study.metrics.__contains__)
-    return Judged(arm, checks(gone), checks(language), checks(study.aims.kept_on(part)))
-
-
-def judge(study: Study, bootstrap: Bootstrap, arm: Arm) -> Verdict:
-    """The verdict on the reported rows."""
-    found = judged(study, bootstrap, arm, FORGET)
-    noticed = tuple(check(study, bootstrap, arm, measure) for measure in study.aims.noticed)
-    return Verdict(arm, found.gone, found.language, found.utility, noticed)
+    gone, language = study.targets.on(part, study.metrics.__contains__)
+    shown = study.targets.shown if part == FORGET else ()
+    return Judged(arm, checks(gone), checks(language), checks(study.targets.kept_on(part)), checks(shown))
 
 
-def verdict_json(verdicts: Sequence[Verdict]) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """arm -> measure -> value, interval, references, aim and status."""
-    return {
-        each.arm.name: {one.measure.metric: one.facts for one in (*each.checks, *each.noticed)} for each in verdicts
-    }
+def verdict_json(verdicts: Sequence[Judged]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """arm -> metric -> value, interval, references, aim and status."""
+    return {each.arm.name: {one.name: one.facts for one in (*each.checks, *each.shown)} for each in verdicts}
 
 
 def overview(verdicts: Sequence[Judged]) -> str:
@@ -129,10 +102,9 @@ def overview(verdicts: Sequence[Judged]) -> str:
     return f"None of {len(verdicts)} meets all {targets} targets; most met: {most} ({few(nearest)})."
 
 
-def targets(study: Study) -> str:
+def targets_text(study: Study) -> str:
     """What is judged, in words."""
-    aims = study.aims
-    language = _listed([each.title for each in aims.language if each.aim == "language"])
+    language = _listed([each.title for each in study.targets.language if each.aim == "language"])
     if study.retain is not None:
         gone = f"at most {LEVEL_TOLERANCE:g} above the retain model, which never saw the forgotten rows"
         above, answers = "above the retain model", "the retain model's answers"
@@ -140,10 +112,11 @@ def targets(study: Study) -> str:
         gone = "at most a tenth of the original's, a bound of ours as the study has no retain model"
         above, answers = "above the original", "the original's answers to retain prompts"
     return (
-        f"Targets: {_listed([each.title for each in aims.gone])} {gone}; {language} at most {LEVEL_TOLERANCE:g} "
-        f"{above}; answer NLL (the original's, per token) at most the upper quartile of {answers}; "
-        f"{_listed([each.title for each in aims.kept])} at least {UTILITY_SHARE:.0%} of the original's. A target is "
-        f"met or missed where the whole 95% interval over items and seeds says so, and undecided otherwise."
+        f"Targets: {_listed([each.title for each in study.targets.gone])} {gone}; {language} at most "
+        f"{LEVEL_TOLERANCE:g} {above}; answer NLL (the original's, per token) at most the upper quartile of "
+        f"{answers}; {_listed([each.title for each in study.targets.kept])} at least {UTILITY_SHARE:.0%} of the "
+        f"original's. A target is met or missed where the whole 95% interval over items and seeds says so, and "
+        f"undecided otherwise."
     )
 
 

@@ -13,8 +13,7 @@ from palu.benchmarks.alternates import write_alternates
 from palu.cli import main
 from palu.evaluation.score import read_items
 from palu.files import read_json
-from palu.reporting.collect import Evaluation, Run
-from palu.reporting.index import RunEntry
+from palu.reporting.load import Evaluation, Run, RunEntry
 from tests.fuzz.outcomes import (
     JSON_VALUES,
     NUMBERS,

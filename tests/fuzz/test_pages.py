@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from palu.files import write_json
 from palu.inert import spreadsheet_safe, visible
-from palu.reporting.items import ForgetItem
-from palu.reporting.marking import marked_generation, marked_reply, repeated, secrets
 from palu.reporting.page import write_report
 from palu.reporting.scorecard import write_scorecard
 from palu.reporting.templates import render
+from palu.reporting.texts import Item, marked_generation, marked_reply, repeated, secrets
 from palu.tables import read
 from tests.fuzz.outcomes import ANY_TEXT, IS_THOROUGH, JSON_VALUES, ODD_PIECES, TEXT, examples, refusal_that_leaves
 from tests.reporting.conftest import StudyBuilder
@@ -77,8 +76,8 @@ def test_a_line_of_a_spreadsheet_is_read_back_to_the_letter(tmp_path_factory, ce
 @given(ANY_TEXT, ANY_TEXT, PAIRS)
 def test_marks_lose_no_letter_of_a_reply_or_a_generation(reply, generation, pairs):
     spans = tuple((start, end) for start, end in pairs if start < end <= len(reply))
-    item = ForgetItem("e0", "a", "Who?", reply, spans)
-    assert "".join(part.text for part in marked_reply(item, None, 3)) == visible(reply)
+    item = Item("e0", "a", "Who?", reply, spans)
+    assert "".join(part.text for part in marked_reply(item)) == visible(reply)
     wanted = secrets(item)
     parts = marked_generation(generation, wanted, 10**6)
     assert "".join(part.text for part in parts) == visible(generation)
@@ -96,8 +95,7 @@ def _every(generation, wanted):
 @examples(20)
 @given(ANY_TEXT)
 def test_a_template_escapes_any_text_once(text):
-    told = {"study": text, "gold": text, "sets": []}
-    page = render("scorecard.html.j2", {"share": str}, told=told, sets=[], units=(), measures=(), everything="")
+    page = render("scorecard.html.j2", card={"study": text, "gold": text}, sets=[])
     title = page.partition("<title>")[2].partition("</title>")[0]
     assert visible(text) in html.unescape(title)
     assert "<" not in title

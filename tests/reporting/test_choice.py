@@ -5,14 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from palu.reporting.aims import Measure
+from palu.evaluation.metrics import METRICS
 from palu.reporting.checks import Check
 from palu.reporting.choice import choose, select
-from palu.reporting.collect import collect
+from palu.reporting.load import collect
 from palu.reporting.verdict import Judged, draws, judge
 from tests.reporting.conftest import ITEMS
 
-LEAK, KEPT = Measure("span_leak", "Span leak", "leak"), Measure("model_utility", "Model utility", "keep")
+LEAK, KEPT = METRICS["span_leak"], METRICS["model_utility"]
 
 
 def verdict(method, name, utility, keeps, *distances, met=1, varied=True):

@@ -11,10 +11,9 @@ from palu import tables
 from palu.errors import UserError
 from palu.files import write_json
 from palu.reporting.choice import select
-from palu.reporting.collect import collect
-from palu.reporting.evidence import ROW_LIMIT, gather, is_cost
-from palu.reporting.page import write_report
-from palu.reporting.unmeasured import Unmeasured, never_measured, unmeasured
+from palu.reporting.evidence import ROW_LIMIT, choose, gather, is_cost
+from palu.reporting.load import Unmeasured, collect, unmeasured
+from palu.reporting.page import never_measured, write_report
 from palu.reporting.verdict import draws, judge
 from tests.reporting.kinds import NO_RETAIN, evaluation, example, muse_index, requests_index
 from tests.reporting.test_page import HOSTILE, read
@@ -26,7 +25,8 @@ def gathered(index):
     study = collect(index)
     bootstrap = draws(study)
     verdicts = [judge(study, bootstrap, arm) for arm in study.arms]
-    return gather(study, verdicts, select(study, bootstrap, verdicts))
+    verdict, chosen_by = choose(study, verdicts, select(study, bootstrap, verdicts))
+    return verdict.arm.name, gather(study, verdict, chosen_by)["about"]
 
 
 def written(index):
@@ -38,18 +38,19 @@ def written(index):
 
 
 def test_it_is_about_the_recommended_setting_and_says_so():
-    found = gathered(requests_index(seeds=2))
-    assert (found.arm.name, found.run.entry.seed) == ("palu, top_k=8", 0)
-    assert found.chosen_by == "The study names no method: this is the setting recommended by the 3 reported rows."
-    assert found.model_folder == "results/palu/8/seed0/model"
+    name, about = gathered(requests_index(seeds=2))
+    assert (name, about["seed"]) == ("palu, top_k=8", 0)
+    assert about["chosen_by"] == "The study names no method: this is the setting recommended by the 3 reported rows."
+    assert about["model_folder"] == "results/palu/8/seed0/model"
 
 
 def test_the_study_can_name_the_method_and_an_unknown_one_is_one_line():
     index = muse_index()
-    assert gathered(index).arm.name == "npo"
-    assert "makes its numbers look somewhat better" in gathered(index).chosen_by
-    assert gathered(index | {"evidence": "ga"}).arm.name == "ga"
-    assert gathered(index | {"evidence": "ga"}).chosen_by == "The study names its method: this is its only setting."
+    name, about = gathered(index)
+    assert name == "npo"
+    assert "makes its numbers look somewhat better" in about["chosen_by"]
+    name, about = gathered(index | {"evidence": "ga"})
+    assert (name, about["chosen_by"]) == ("ga", "The study names its method: this is its only setting.")
     with pytest.raises(UserError, match=r"report\.evidence: the study has no method 'dpo'; allowed: npo, ga"):
         gathered(index | {"evidence": "dpo"})
 
@@ -130,7 +131,7 @@ def test_documents_are_shown_shortened_and_their_questions_beside_the_answers():
     words, facts, rows = written(muse_index())
     assert "The first 2 of 2 documents, each shortened" in words
     assert "document of 4,852 characters" in words
-    assert "Where does the ferry go? true reply Harrow Island before To harrow island . after Nowhere." in words
+    assert "Where does the ferry go? true reply Harrow Island original To harrow island . this model Nowhere." in words
     assert [row["part"] for row in rows] == ["forget"] * 2 + ["verbmem"] + ["knowmem_forget"] * 2
     assert next(row for row in facts["rows"] if row["part"] == "knowmem_forget")["repeated_before"] == [
         "harrow island"
@@ -174,7 +175,7 @@ def test_reasons_are_gathered_by_model_and_never_for_what_another_model_has():
     found = unmeasured(study.models)
     assert Unmeasured("documents are never asked", ("forget_rouge",), ("original", "retain model")) in found
     assert Unmeasured("no AUC of a retain model was given", ("privleak",), ("retain model",)) in found
-    assert "privleak" not in {name for each in never_measured(study) for name in each.metrics}
+    assert "privleak" not in {name for metrics in never_measured(study).values() for name in metrics}
 
 
 @pytest.mark.parametrize(

@@ -4,23 +4,17 @@ from pathlib import Path
 import pytest
 
 from palu import tables
-from palu.reporting.cells import p_text
-from palu.reporting.collect import collect
 from palu.reporting.drawing import PALETTE, looks, themed
-from palu.reporting.figures import curve, draw_all
-from palu.reporting.plane import front, plane
-from palu.reporting.quality import Qualities
-from palu.reporting.quality import qualities as qualities_of
-from palu.reporting.verdict import draws
-
-
-def qualities(study):
-    return qualities_of(study, draws(study))
+from palu.reporting.figures import curve, draw_all, front
+from palu.reporting.load import collect
+from palu.reporting.verdict import draws, judge
 
 
 def drawings(index):
     study = collect(index)
-    return {drawing.name: drawing for drawing in draw_all(study, qualities(study))}
+    bootstrap = draws(study)
+    verdicts = [judge(study, bootstrap, arm) for arm in study.arms]
+    return {drawing.name: drawing for drawing in draw_all(study, verdicts)}
 
 
 @pytest.fixture(scope="module")
@@ -42,44 +36,23 @@ def test_every_figure_is_there_and_the_same_twice(small_index, drawn):
 
 def test_axes_are_labelled(drawn):
     assert "Model utility (kept: further right)" in texts(drawn["plane"].svg)
-    assert "forget quality p (12 items)" in texts(drawn["plane"].svg)
+    assert "Span leak (forgotten: further up)" in texts(drawn["plane"].svg)
     assert texts(drawn["trajectories"].svg).count("epoch") == 6
     assert "optimiser step" in texts(drawn["losses"].svg)
 
 
-def test_the_plane_shows_the_interval_the_ties_and_the_neighbouring_p_values(small_index, drawn):
-    study = collect(small_index)
-    found = qualities(study)
-    median = found.arms["npo"].median
-    beside = f"{p_text(median.smaller.p_value)}, {p_text(median.larger.p_value)}"
-    assert f"p {p_text(median.here.p_value)} [{beside}]" in texts(drawn["plane"].svg)
-    assert "95% bootstrap intervals over items and seeds" in drawn["plane"].caption
-    for pairs, words in (((("palu", "npo"),), "Tied, no difference in D is shown: palu and npo."), ((), "tied in D.")):
-        assert plane(study, Qualities(found.references, found.arms, pairs)).caption.endswith(words)
-
-
-def test_two_settings_of_one_method_have_no_labels_next_to_their_marks(builder):
-    study = collect(builder.index(seeds=1, top_ks=(50, 200), rivals=()))
-    drawing = plane(study, qualities(study))
-    assert not [text for text in texts(drawing.svg) if text.startswith("p ")]
-
-
-def test_a_grid_shows_the_leak_and_the_fronts_of_its_methods(builder):
-    study = collect(builder.index(seeds=1, top_ks=(50, 200), rivals=()))
-    drawing = plane(study, qualities(study))
-    assert "Span leak (forgotten: further up)" in texts(drawing.svg)
+def test_a_grid_shows_the_fronts_of_its_methods_and_no_names_next_to_its_marks(builder, drawn):
+    drawing = drawings(builder.index(seeds=1, top_ks=(50, 200), rivals=()))["plane"]
     assert "A line joins the settings of a method" in drawing.caption
+    assert "A line joins" not in drawn["plane"].caption
+    names = [text for text in texts(drawing.svg) if text.startswith("palu")]
+    assert len(names) == len(set(names)) == 2
 
 
 def test_a_front_holds_what_no_other_point_is_better_than_in_both():
     # (kept, left): the third leaves more than the second and keeps less, the last two leave the same
     assert front([(0.9, 0.5), (0.8, 0.2), (0.7, 0.3), (0.6, 0.1), (0.5, 0.1)]) == [(0.6, 0.1), (0.8, 0.2), (0.9, 0.5)]
     assert front([]) == []
-
-
-def test_d_over_the_epochs_has_a_scale_of_p_values_and_ends_in_its_intervals(drawn):
-    assert "p (12 items)" in texts(drawn["trajectories"].svg)
-    assert "95% bootstrap intervals over items and seeds" in drawn["trajectories"].caption
 
 
 def test_the_references_and_every_arm_stand_in_the_plane(drawn):
@@ -103,10 +76,10 @@ def test_without_data_a_figure_says_so(small_index):
     assert texts(found["losses"].svg) == ["no steps were logged"]
 
 
-def test_without_forget_quality_the_plane_falls_back_to_the_leak(small_index, edit_summary):
+def test_without_a_leak_the_plane_shows_what_is_measured_of_forgetting(small_index, edit_summary):
     for run in small_index["runs"]:
-        edit_summary(run["evaluation"], {"forget_quality_statistic": None})
-    assert "Span leak (forgotten: further up)" in texts(drawings(small_index)["plane"].svg)
+        edit_summary(run["evaluation"], {"span_leak": None})
+    assert "KS statistic D (forgotten: further up)" in texts(drawings(small_index)["plane"].svg)
 
 
 def test_a_loss_that_is_no_number_leaves_a_gap_and_a_negative_one_a_plain_scale(small_index):

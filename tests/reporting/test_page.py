@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from palu.errors import UserError
-from palu.reporting.page import write_report
+from palu.evaluation.metrics import SECTIONS
+from palu.reporting.page import ITEM_LIMIT, write_report
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=y> \x1b[31m \u202e\" onclick='z'"
 
@@ -101,22 +102,26 @@ def test_rows_that_a_run_is_stopped_on_are_nowhere_in_the_report(out):
             assert "validation/" not in text, path.name
 
 
-def test_sections_stand_in_their_order(page):
+def test_the_page_answers_first_and_folds_the_rest(page, out):
     found = [value for tag, name, value in page.attributes if tag == "section" and name == "id"]
-    assert found == [
-        "summary", "results", "attacks", "plane", "epochs", "generations", "evidence", "settings", "empty",
-        "provenance",
-    ]  # fmt: skip
+    assert found == ["answer", "arms", "picture", "questions", "everything"]
+    folded = [value for tag, name, value in page.attributes if tag == "details" and name == "id"]
+    assert folded == ["targets", "metrics", "epochs", "answers", "settings", "provenance"]
+    assert not [name for tag, name, _ in page.attributes if tag == "details" and name == "open"]
     links = [value for tag, name, value in page.attributes if tag == "a" and name == "href"]
     targets = {value[1:] for value in links if value.startswith("#")}
     assert targets <= {value for _, name, value in page.attributes if name == "id"}
+    questions = (out / "report.html").read_text().partition('id="questions"')[2].partition('id="everything"')[0]
+    assert questions.count('class="question"') == 6
+    assert questions.count(">palu</dt>") == questions.count(">retain model</dt>") == 6
+    assert '<mark class="span">' in questions
 
 
-def test_the_headline_tells_what_was_asked_and_the_verdicts(page):
+def test_the_headline_says_what_was_asked_and_the_verdicts(page):
     text = " ".join(" ".join(page.text).split())
-    assert "12 rows asked to be forgotten" in text
-    assert "2 groups (people, articles)" in text
-    assert "1 of 2 meet all 5 targets: palu." in text
+    assert "village: 1 of 2 meet all 5 targets: palu." in text
+    assert "12 rows of 2 groups" in text
+    assert "2 settings, 2 seeds" in text
     assert "Not forgotten, language kept, utility kept" in text
     assert "24 held-out people of the village, none of whom is reported here" in text
 
@@ -142,17 +147,16 @@ def test_without_a_retain_model_and_epochs_the_report_says_so(small_index):
     small_index["retain"] = None
     for run in small_index["runs"]:
         run["trajectory"], run["training"] = [], {}
-    assert "cannot be judged: the study has no retain model" in text_of(small_index)
+    text = text_of(small_index)
+    assert "The study has no retain model, so that nothing says" in text.partition("Everything else")[0]
+    assert "the study has no retain model" in text.partition("Why a cell is empty")[2]
     assert "no epochs were evaluated" in Path("out/figures/trajectories.svg").read_text()
 
 
-def test_without_spans_and_run_records_nothing_is_made_up(small_index):
-    small_index["spans"], small_index["display_tagger"] = {}, None
+def test_without_run_records_nothing_is_made_up(small_index):
     for run in small_index["runs"]:
         Path(run["folder"], "run.json").unlink()
-    text = text_of(small_index)
-    assert "of their reply tokens are initiating" not in text
-    assert "the run did not write the vocabulary's size" in text
+    assert "the run did not write the vocabulary's size" in text_of(small_index)
 
 
 def test_metrics_that_a_run_lacks_are_dashes_with_a_reason(small_index):
@@ -185,37 +189,74 @@ def test_validation_rows_choose_and_the_page_says_so(builder):
     assert "of palu, by 1 validation row: palu, top_k=" in Path("out/outcome.txt").read_text()
 
 
-def test_membership_attacks_stand_in_a_section_of_their_own(page, small_index):
+def test_each_section_of_the_table_of_metrics_is_a_table_where_some_model_has_a_number(page, small_index):
     text = " ".join(" ".join(page.text).split())
-    attacks = text[text.index("Each attack tries") : text.rindex("Forgetting against utility")]
-    for title in ("Loss", "Min-K", "PrivLeak, %"):
+    attacks = text[text.index(SECTIONS["membership"]) : text.index("Why a cell is empty")]
+    for title in ("Loss ≈", "Min-K ≈", "PrivLeak, % ≈"):
         assert title in attacks
-    assert "no AUC of a retain model was given" in text
+    language = text[text.rindex(SECTIONS["language"]) : text.rindex(SECTIONS["utility"])]
+    for title in ("N-gram entropy, bits ↑", "Repeated 4-grams ↓", "Empty answers ↓"):
+        assert title in language
+    assert "no classifier at hand: fluency" in text
     for folder in (small_index["original"], small_index["retain"], *small_index["runs"]):
         for name in ("summary.json", "reasons.json"):
             path = Path(folder["evaluation"], name)
             kept = {k: v for k, v in json.loads(path.read_text()).items() if not k.startswith(("mia_", "privleak"))}
             path.write_text(json.dumps(kept))
-    assert "Membership attacks" not in text_of(small_index)
+        edit_summary = Path(folder["evaluation"], "summary.json")
+        edit_summary.write_text(json.dumps(json.loads(edit_summary.read_text()) | {"made_up": 0.5}))
+    text = text_of(small_index)
+    assert SECTIONS["membership"] not in text
+    assert "made up ≈" in text[text.index("Further") :]
 
 
-def test_fluency_stands_beside_the_generations(page):
-    text = " ".join(" ".join(page.text).split())
-    generations = text[text.index("What the models say now") : text.index("What chose the settings")]
-    for title in ("Fluency, by a classifier", "N-gram entropy, bits", "Repeated 4-grams, share", "Empty answers"):
-        assert title in generations
-    assert "no classifier at hand" in text
-
-
-def test_forget_quality_in_the_lead_has_all_that_it_takes_to_read_it(page, out):
+def test_forget_quality_has_all_that_it_takes_to_read_it(page, out):
     text = " ".join(" ".join(page.text).split())
     lead = text[text.index("Nearest to the retain model by truth ratios: npo: D = ") :][:200]
     assert re.search(r"over 2 seeds, 95% interval \[\S+, \S+\]; p = \S+ \(median seed, one item away", lead)
-    assert "The test assumes independent samples although both models answer the same items" in text
     lines = (out / "outcome.txt").read_text().splitlines()
-    told = lines[lines.index("Forget quality") + 1 :]
-    assert [line.partition(":")[0] for line in told] == ["palu", "npo"]
-    assert all("95% interval [" in line and "one item away" in line for line in told)
+    quality = lines[lines.index("Forget quality") + 1 :]
+    assert [line.partition(":")[0] for line in quality] == ["palu", "npo"]
+    assert all("95% interval [" in line and "one item away" in line for line in quality)
+
+
+def test_what_is_not_shown_at_first_is_bounded(builder):
+    for nth in range(80):
+        builder.add_item(f"group {nth % 7}", f"Question {nth}?", f"The answer is fact{nth}.", f"fact{nth}")
+    index = builder.index(seeds=1, rivals=())
+    for wanted, shown in ((500, ITEM_LIMIT), (14, 14)):
+        write_report(index | {"generations": wanted}, Path("out"))
+        answers = (
+            Path("out/report.html").read_text().partition('<details id="answers">')[2].partition("<details id=")[0]
+        )
+        assert answers.count('class="question"') == shown
+
+
+FACTS = {
+    "rows": 10, "rows_without_span": 2, "fallback_rows": 2, "spans": 12, "marked_characters": 30, "characters": 120,
+}  # fmt: skip
+
+
+def test_what_a_tagger_marked_its_policy_and_its_warning_are_on_the_page(small_index):
+    path = Path("tags/gold.json")
+    path.write_text(json.dumps(FACTS | {"warning": "marks 36% of the words"}))
+    small_index["taggers"] = {"gold": {"name": "annotations", "fallback": "first_clause"}}
+    text = text_of(small_index)
+    assert "12 spans over 25.0% of the characters of 10 replies" in text
+    assert "2 of them have no span: their first clause counts as sensitive (2 served so)" in text
+    assert "Warning : it marks 36% of the words." in text
+    path.write_text("[]")
+    with pytest.raises(UserError, match=r"gold\.json: not a tagger's coverage"):
+        write_report(small_index, Path("out"))
+
+
+def test_provenance_has_settings_versions_digests_and_commands(small_index):
+    small_index["commands"] = ["snakemake --cores 2"]
+    text = text_of(small_index)
+    provenance = text[text.index("Where the numbers come from") :]
+    for words in ("snakemake --cores 2", "people: 32", "first_n: 2", "vocabulary: 2048", "scipy", "tags/gold.parquet"):
+        assert words in provenance
+    assert provenance.count("summary.json") == 2 + 4
 
 
 def test_page_outcome_spreadsheet_and_verdict_say_the_same_statuses(page, out):
@@ -223,7 +264,7 @@ def test_page_outcome_spreadsheet_and_verdict_say_the_same_statuses(page, out):
     text = " ".join(" ".join(page.text).split())
     assert {arm: own["span_leak"]["status"] for arm, own in verdict.items()} == {"palu": "met", "npo": "missed"}
     assert {own["answer_nll"]["status"] for own in verdict.values()} == {"met"}
-    assert "Span leak: missed" in text
+    assert "✗ Span leak: missed" in text
     assert "  missed        Span leak: 0.200 [" in (out / "outcome.txt").read_text()
     lines = (out / "results.csv").read_text().splitlines()
     place = lines[0].split(",").index("span_leak_verdict")

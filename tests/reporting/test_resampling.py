@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from palu.ks import RESAMPLES
-from palu.reporting.collect import collect
+from palu.reporting.load import collect
 from palu.reporting.resampling import Bootstrap, NotMeasured, holm, interval, p_value, tied_pairs
 from palu.reporting.verdict import draws
 from tests.benchmarks.ties import drawn_distance, simulate
@@ -35,6 +35,14 @@ def drawn(bootstrap, metric, values):
     return [
         [value for value, times in zip(values, row, strict=True) for _ in range(times)] for row in weights[[*CHECKED]]
     ]
+
+
+def truth_ratios(evaluation, ids):
+    """The truth ratios of these items."""
+    (found,) = [
+        dict(zip(keys, values.tolist(), strict=True)) for _, keys, values in evaluation.items(["forget_truth_ratio"])
+    ]
+    return [found[key] for key in ids]
 
 
 def test_a_draw_takes_as_many_items_as_there_are_and_the_first_takes_each_once(make):
@@ -73,9 +81,7 @@ def test_a_leak_is_the_share_of_all_spans_and_not_of_rows(small_index):
 def test_d_is_that_of_the_drawn_items_of_both_models(make):
     study, bootstrap = make()
     ids = bootstrap._ids["forget_truth_ratio"]
-    retain, model = (
-        [each.truth_ratios[key] for key in ids] for each in (study.retain, study.arms[0].first.evaluation)
-    )
+    retain, model = (truth_ratios(each, ids) for each in (study.retain, study.arms[0].first.evaluation))
     found = bootstrap.of(study.arms[0].first.evaluation, "forget_quality_statistic")
     pairs = zip(
         drawn(bootstrap, "forget_truth_ratio", model), drawn(bootstrap, "forget_truth_ratio", retain), strict=True

@@ -4,7 +4,8 @@ import io
 import pytest
 
 from palu.reporting.choice import select
-from palu.reporting.collect import collect
+from palu.reporting.load import collect
+from palu.reporting.numbers import deviation
 from palu.reporting.quality import qualities
 from palu.reporting.spreadsheet import results_csv
 from palu.reporting.verdict import draws, judge
@@ -43,11 +44,11 @@ def test_d_over_the_seeds_stands_in_every_row_of_an_arm_with_its_ties(small_inde
     study = collect(small_index)
     row = rows(small_index)[2]
     quality = qualities(study, draws(study))
-    its = quality.arms["palu"]
-    assert float(row["statistic_seed_mean"]) == its.statistic.mean
-    assert float(row["statistic_seed_deviation"]) == its.statistic.deviation
-    assert float(row["statistic_mean_low"]) <= its.statistic.mean <= float(row["statistic_mean_high"])
-    assert row["statistic_tied_with"] == "; ".join(quality.ties("palu"))
+    its = quality["palu"]
+    assert float(row["statistic_seed_mean"]) == its.mean
+    assert float(row["statistic_seed_deviation"]) == deviation(its.statistics)
+    assert float(row["statistic_mean_low"]) <= its.mean <= float(row["statistic_mean_high"])
+    assert row["statistic_tied_with"] == "; ".join(its.tied)
     assert rows(small_index)[0]["statistic_seed_mean"] == ""
 
 

@@ -6,9 +6,10 @@ import pytest
 
 from palu import tables
 from palu.reporting.choice import Choice, Selection
-from palu.reporting.collect import collect
+from palu.reporting.load import collect
 from palu.reporting.quality import qualities
-from palu.reporting.terminal import outcome
+from palu.reporting.terminal import answer_lines, outcome
+from palu.reporting.texts import Item
 from palu.reporting.verdict import draws, judge
 from tests.reporting.conftest import ITEMS
 from tests.reporting.kinds import neighbours_index
@@ -145,3 +146,15 @@ def test_a_hostile_name_cannot_steer_the_terminal(small_index, lines):
         run["label"] = "\x1b[2Jpalu"
     chosen = Selection("forget", "\x1b", "", "\x1b", (Choice("\x1b", "\x1b", 0.1, True, 2),))
     assert "\x1b" not in "\n".join(lines(chosen))
+
+
+def test_lines_are_cut_to_fit_and_an_empty_answer_is_named():
+    item = Item("a", "g", "Why " * 60, "r", ())
+    models = [("original", {"a": "so\n" * 80}), ("a long name of more than 24", {"a": " "}), ("npo", {})]
+    (lines,) = answer_lines({"Kept": [item], "None": []}, models)
+    assert lines[0] == "Kept"
+    assert [line[4:30].rstrip() for line in lines[2:]] == ["original", "a long name of more tha…", "npo"]
+    assert [line[30:] for line in lines[3:]] == ["(nothing)", "(not asked)"]
+    assert lines[1].endswith("…")
+    assert lines[2].endswith("so s…")
+    assert max(map(len, lines)) <= 110

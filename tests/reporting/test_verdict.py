@@ -2,8 +2,8 @@
 
 import pytest
 
-from palu.reporting.collect import collect
-from palu.reporting.verdict import draws, judge, overview, targets, verdict_json
+from palu.reporting.load import collect
+from palu.reporting.verdict import draws, judge, overview, targets_text, together, verdict_json
 from tests.reporting.conftest import ITEMS
 
 # Span leak of the original 1, of the retain model 0.1; utility 0.8, the target 0.76
@@ -39,13 +39,13 @@ def judged(small_index, edit_items, set_utility):
 
 
 def statuses(verdict):
-    return {check.measure.metric: check.status for check in verdict.checks}
+    return {check.name: check.status for check in verdict.checks}
 
 
 def test_a_model_at_the_retain_models_level_meets_every_target(judged):
     verdict = judged()
     assert set(statuses(verdict).values()) == {"met"}
-    assert (verdict.met, verdict.status) == (5, "met")
+    assert (verdict.met, together(verdict.checks)) == (5, "met")
     assert verdict.headline == "Forgotten, language kept, utility kept"
 
 
@@ -118,7 +118,7 @@ def test_neighbours_are_kept_at_95_percent_of_the_originals(
     for run in small_index["runs"]:
         edit_items(run["evaluation"], near_accuracy=right(wrong_after))
     check = judged().utility[1]
-    assert (check.measure.metric, check.status) == ("near_accuracy", status)
+    assert (check.name, check.status) == ("near_accuracy", status)
     assert check.aim == (pytest.approx(0.95 * (1 - wrong_before / count)), None)
     assert 0 <= check.low <= check.value <= check.high <= 1
 
@@ -170,7 +170,7 @@ def test_a_missing_metric_is_not_measured_with_its_reason_and_never_met(judged, 
     check = verdict.language[0]
     assert (check.status, check.value) == ("not measured", None)
     assert check.sentence == "cannot be judged: 1 of 2 seeds have none: no reason was given"
-    assert (verdict.met, verdict.status) == (4, "not measured")
+    assert (verdict.met, together(verdict.checks)) == (4, "not measured")
     assert verdict.headline == "Forgotten, language not measured, utility kept"
 
 
@@ -211,8 +211,8 @@ def test_without_a_retain_model_language_is_held_against_the_original(judged, sm
 
 def test_without_a_retain_model_nothing_is_level_or_over_forgotten(judged):
     verdict = judged(has_retain=False)
-    assert {check.status for check in verdict.noticed} == {"not measured"}
-    assert {check.reason for check in verdict.noticed} == {"the study has no retain model"}
+    assert {check.status for check in verdict.shown} == {"not measured"}
+    assert {check.reason for check in verdict.shown} == {"the study has no retain model"}
 
 
 @pytest.mark.parametrize(
@@ -294,8 +294,8 @@ def test_the_overview_names_the_arms_that_meet_all_or_come_nearest(judged, small
 
 def test_the_targets_in_words_name_no_rouge(judged, small_index):
     judged()
-    words = targets(collect(small_index))
+    words = targets_text(collect(small_index))
     assert words.startswith("Targets: span leak at most 0.05 above the retain model, which never saw")
     assert "ROUGE" not in words
     small_index["retain"] = None
-    assert "at most a tenth of the original's, a bound of ours" in targets(collect(small_index))
+    assert "at most a tenth of the original's, a bound of ours" in targets_text(collect(small_index))

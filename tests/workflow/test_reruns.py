@@ -100,7 +100,7 @@ def test_a_classifier_is_asked_about_every_model_and_no_model_runs_again(project
 
 
 def test_an_edit_of_the_report_runs_the_report_only(project, study):
-    edit(project, "reporting/page.py", "lines = outcome(", 'lines = "" + outcome(')
+    edit(project, "reporting/page.py", '"outcome.txt": outcome(', '"outcome.txt": "" + outcome(')
     assert project.planned(study) == {"report_study": 1}
 
 

@@ -18,7 +18,7 @@ from palu.jsonl import check_file
 from palu.models.gguf import package_version
 from palu.study import Study
 from palu import benchmarks, methods, plain, tagging
-from palu.evaluation import METRICS
+from palu.evaluation import METRICS, module_of
 from palu.tagging.base import MODEL_NEEDS
 
 # Jobs run this clone's package with the Python that runs Snakemake, installed and activated or not.

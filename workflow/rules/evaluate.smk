@@ -84,7 +84,7 @@ rule score_model:
         reference=lambda wildcards, input: optional(
             "--reference-logprobs", input.reference
         ),
-        code=code_digest("palu.evaluation.score", *METRICS.values()),
+        code=code_digest("palu.evaluation.score", *map(module_of, METRICS)),
     message:
         "Score {wildcards.folder}"
     shell:

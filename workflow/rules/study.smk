@@ -36,7 +36,6 @@ rule report_study:
                 "reasons.json",
                 "scores.parquet",
                 "generations.parquet",
-                "logprobs.parquet",
             ],
         ),
         runs=expand(
@@ -79,7 +78,11 @@ rule report_study:
     conda:
         "../envs/palu.yaml"
     params:
-        templates=file_digest(*Path(workflow.basedir).glob("palu/reporting/*.j2")),
+        # the table of metrics is a registration dict, which the digest of the code leaves out
+        shown=file_digest(
+            *Path(workflow.basedir).glob("palu/reporting/*.j2"),
+            Path(workflow.basedir) / "palu/evaluation/metrics.py",
+        ),
         code=code_digest("palu.reporting.page"),
     message:
         "Write the report of {wildcards.study}"

@@ -1,38 +1,116 @@
-"""What the report reads: the evaluation and run folders that the index names.
+"""What the report reads: the index that the workflow writes, and the evaluation and run folders that it names.
 
 Nothing is computed here. A number that is not there stays `None` with the reason that its writer gave.
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import ConfigDict, Field
 
 from palu import tables
 from palu.errors import UserError
 from palu.files import canonical_json, read_json
-from palu.reporting.aims import FORGET, Aims, aims_of
-from palu.reporting.before_after import choose_questions
-from palu.reporting.index import Index, RunEntry
-from palu.reporting.items import ForgetItem, asked, items_of, questions
+from palu.reporting.targets import FORGET, Targets, targets_of
+from palu.reporting.texts import Item, asked, choose_items, choose_questions, items_of, questions
+from palu.settings import Settings
 from palu.span_tables import read_spans
 
-TRUTH_RATIO = "forget_truth_ratio"
+# Questions that the page shows with their answers
+SHOWN_QUESTIONS = 6
 
 
-@dataclass(frozen=True)
-class Measured:
+class Part(Settings):
+    """A part of an index; what the workflow adds to these keys is left alone."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class EvaluatedModel(Part):
+    """A model that was not unlearned, by its evaluation's folder."""
+
+    evaluation: str
+
+
+class Snapshot(Part):
+    """A run's evaluation after `epoch` epochs."""
+
+    epoch: int | float
+    evaluation: str
+
+
+class RunEntry(Part):
+    """One unlearned model. `varied` holds the settings that a grid tried, `folder` steps.parquet and run.json."""
+
+    label: str
+    method: str
+    tagger: str | None = None
+    seed: int
+    settings: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    varied: dict[str, Any] = Field(default_factory=dict)
+    folder: str
+    evaluation: str
+    trajectory: list[Snapshot] = Field(default_factory=list)
+
+
+class SelectionEntry(Part):
+    """Which items chose the settings, in words."""
+
+    note: str
+
+
+class Index(Part):
+    """What the workflow says of a study. Paths are relative to the working directory.
+
+    spans: tagger -> spans table; a JSON file of the same name has its coverage. taggers: tagger -> its settings.
+    display_tagger: whose spans the page shows. generations: how many items the page shows behind the first questions.
+    commands: shell lines that run the study again. notes: what the benchmark's settings mean for the results.
+    evidence: the method's label, or an arm's name, that the evidence is about; None leaves it to a rule. questions:
+    how many questions the terminal shows with their answers, or their example ids. gold: the benchmark's own spans.
+    """
+
+    study: str
+    benchmark: dict[str, Any]
+    model: dict[str, Any]
+    examples: str
+    spans: dict[str, str] = Field(default_factory=dict)
+    taggers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    display_tagger: str | None = None
+    original: EvaluatedModel
+    retain: EvaluatedModel | None = None
+    runs: list[RunEntry] = Field(min_length=1)
+    selection: SelectionEntry | None = None
+    generations: int = 16
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    commands: list[str] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    evidence: str | None = None
+    questions: int | list[str] = 0
+    gold: str | None = None
+
+
+class Measured(NamedTuple):
     """A number, or the reason why there is none."""
 
     value: float | None
     reason: str | None = None
+
+
+def _mapping(path: Path, what: str) -> dict[str, Any]:
+    """A JSON file that holds a mapping."""
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: is not a mapping{what}")
+    return values
 
 
 @dataclass(frozen=True)
@@ -43,9 +121,7 @@ class Evaluation:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        values = read_json(self.folder / "summary.json")
-        if not isinstance(values, dict):
-            raise UserError(f"{self.folder / 'summary.json'}: is not a mapping of metric names to numbers")
+        values = _mapping(self.folder / "summary.json", " of metric names to numbers")
         for name, value in values.items():
             if isinstance(value, bool) or not isinstance(value, int | float | None):
                 raise UserError(f"{self.folder / 'summary.json'}: {name}: {value!r} is neither a number nor null")
@@ -54,13 +130,11 @@ class Evaluation:
     @cached_property
     def reasons(self) -> dict[str, str]:
         path = self.folder / "reasons.json"
-        values = read_json(path) if path.exists() else {}
-        if not isinstance(values, dict):
-            raise UserError(f"{path}: is not a mapping of metric names to reasons")
+        values = _mapping(path, " of metric names to reasons") if path.exists() else {}
         return {str(name): str(reason) for name, reason in values.items()}
 
     def measured(self, metric: str) -> Measured:
-        """A metric of the summary; absent ones are told apart from those that have a reason."""
+        """A metric of the summary; one that the summary does not have differs from one with a reason."""
         if metric not in self.summary:
             return Measured(None, self.reasons.get(metric, "not among this evaluation's metrics"))
         value = self.summary[metric]
@@ -80,21 +154,10 @@ class Evaluation:
             yield metric, own["example_id"].to_pylist(), own["value"].to_numpy()
 
     @cached_property
-    def truth_ratios(self) -> dict[str, float]:
-        """example_id -> truth ratio of the forget items that have one: what forget quality compares."""
-        return {
-            key: float(value) for _, ids, own in self.items([TRUTH_RATIO]) for key, value in zip(ids, own, strict=True)
-        }
-
-    @cached_property
     def generations(self) -> dict[str, str]:
         """example_id -> what the model wrote."""
         rows = tables.rows(self.folder / "generations.parquet", "generations")
         return {row["example_id"]: row["generation"] for row in rows}
-
-    @property
-    def log_probs_path(self) -> Path:
-        return self.folder / "logprobs.parquet"
 
 
 @dataclass(frozen=True)
@@ -109,10 +172,7 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """run.json; empty where a run has none."""
         path = Path(self.entry.folder) / "run.json"
-        values = read_json(path) if path.exists() else {}
-        if not isinstance(values, dict):
-            raise UserError(f"{path}: is not a mapping")
-        return values
+        return _mapping(path, "") if path.exists() else {}
 
     def number(self, name: str) -> float | None:
         """What run.json says under `name`, where that is a finite number."""
@@ -123,7 +183,7 @@ class Run:
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        """The step log: one row per optimiser step and loss term. It is read anew each time: a study has hundreds."""
+        """The step log: one row per optimiser step and loss term. It is read again each time: a study has hundreds."""
         return tables.rows(Path(self.entry.folder) / "steps.parquet", "steps")
 
     @cached_property
@@ -151,11 +211,10 @@ class Arm:
         """The seeds' values, and the first reason where some seed has none."""
         found = [run.evaluation.measured(metric) for run in self.runs]
         values = [each.value for each in found if each.value is not None]
-        reason = next((each.reason for each in found if each.value is None), None)
-        return values, reason
+        return values, next((each.reason for each in found if each.value is None), None)
 
     def lacking(self, metric: str) -> str | None:
-        """Why the arm has no mean: the first reason, and how many seeds it is of where not all; None where it has."""
+        """Why the arm has no mean: the first reason, and how many seeds have none where not all; None where it has."""
         values, reason = self.measured(metric)
         missing = len(self.runs) - len(values)
         return reason if missing in (0, len(self.runs)) else f"{missing} of {len(self.runs)} seeds have none: {reason}"
@@ -164,17 +223,18 @@ class Arm:
 @dataclass(frozen=True)
 class Study:
     """All that a report is about. items: the rows to be forgotten. questions: those whose answers are shown, the same
-    where these have prompts. neighbours: the questions to be kept. shown: heading -> questions for the terminal.
-    validation_rows: how many rows are to be forgotten without being reported."""
+    where these have prompts. neighbours: the questions to be kept. first: heading -> the first questions of the page.
+    shown: the same for the terminal. validation_rows: how many rows are forgotten without being reported."""
 
     index: Index
     original: Evaluation
     retain: Evaluation | None
     arms: tuple[Arm, ...]
-    items: tuple[ForgetItem, ...] = field(repr=False)
-    questions: tuple[ForgetItem, ...] = field(repr=False)
-    neighbours: tuple[ForgetItem, ...] = field(default=(), repr=False)
-    shown: Mapping[str, list[ForgetItem]] = field(default_factory=dict, repr=False)
+    items: tuple[Item, ...] = field(repr=False)
+    questions: tuple[Item, ...] = field(repr=False)
+    neighbours: tuple[Item, ...] = field(default=(), repr=False)
+    first: Mapping[str, list[Item]] = field(default_factory=dict, repr=False)
+    shown: Mapping[str, list[Item]] = field(default_factory=dict, repr=False)
     validation_rows: int = 0
 
     @property
@@ -188,58 +248,49 @@ class Study:
         if self.retain is not None:
             yield "retain model", self.retain
 
-    @cached_property
-    def metrics(self) -> frozenset[str]:
-        """Every metric that some evaluation speaks of, be it with a reason."""
-        return frozenset(name for each in self.evaluations for name in (*each.summary, *each.reasons))
-
     @property
     def evaluations(self) -> list[Evaluation]:
         """Of the references and of every run."""
         return [*(evaluation for _, evaluation in self.models), *(run.evaluation for run in self.runs)]
 
     @cached_property
+    def metrics(self) -> frozenset[str]:
+        """Every metric that some evaluation has, be it with a reason."""
+        return frozenset(name for each in self.evaluations for name in (*each.summary, *each.reasons))
+
+    @cached_property
     def measured(self) -> frozenset[str]:
         """Every metric that some evaluation has a number of."""
-        return frozenset(
-            name for each in self.evaluations for name in each.summary if each.measured(name).value is not None
-        )
+        pairs = ((each, name) for each in self.evaluations for name in each.summary)
+        return frozenset(name for each, name in pairs if each.measured(name).value is not None)
 
     @cached_property
-    def aims(self) -> Aims:
+    def targets(self) -> Targets:
         """What the study is judged by."""
-        return aims_of(self.measured.__contains__, not any(item.prompt for item in self.items))
-
-    @cached_property
-    def first_n(self) -> tuple[int | None, str] | None:
-        """How many tokens of a run of sensitive tokens are initiating (None: all), and who says so; None: nobody."""
-        if "first_n" in self.index.evaluation:
-            return self.index.evaluation["first_n"], "the evaluation's setting"
-        for arm in self.arms:
-            if "first_n" in arm.first.entry.settings:
-                return arm.first.entry.settings["first_n"], f"the setting of {arm.label}"
-        return None
+        return targets_of(self.measured.__contains__, not any(item.prompt for item in self.items))
 
 
 def collect(index: dict[str, Any], place: str = "index") -> Study:
     """Read what `index` names; `place` names it in errors. Raises UserError for a key or file that is missing."""
-    told = Index.parse(index, place)
-    if told.display_tagger is not None and told.display_tagger not in told.spans:
-        known = ", ".join(sorted(told.spans)) or "none"
-        raise UserError(f"{place}: display_tagger: no spans of {told.display_tagger!r}; allowed: {known}")
-    runs = [_run(entry) for entry in told.runs]
-    examples = tables.read(Path(told.examples), "examples")
-    items = tuple(items_of(examples, FORGET, _spans(told.spans.get(told.display_tagger or ""))))
-    gold = _spans(told.gold)
+    parsed = Index.parse(index, place)
+    if parsed.display_tagger is not None and parsed.display_tagger not in parsed.spans:
+        known = ", ".join(sorted(parsed.spans)) or "none"
+        raise UserError(f"{place}: display_tagger: no spans of {parsed.display_tagger!r}; allowed: {known}")
+    examples = tables.read(Path(parsed.examples), "examples")
+    marked, gold = (_spans(path) for path in (parsed.spans.get(parsed.display_tagger or ""), parsed.gold))
+    items = tuple(items_of(examples, FORGET, marked))
+    all_questions = questions(items, examples)
+    first = choose_questions(examples, parsed.questions or SHOWN_QUESTIONS, {**gold, **marked})
     return Study(
-        index=told,
-        original=Evaluation(Path(told.original.evaluation)),
-        retain=Evaluation(Path(told.retain.evaluation)) if told.retain else None,
-        arms=tuple(_arms(runs)),
+        index=parsed,
+        original=Evaluation(Path(parsed.original.evaluation)),
+        retain=Evaluation(Path(parsed.retain.evaluation)) if parsed.retain else None,
+        arms=tuple(_arms([_run(entry) for entry in parsed.runs])),
         items=items,
-        questions=questions(items, examples),
+        questions=all_questions,
         neighbours=tuple(item for part in tables.NEIGHBOUR_PARTS for item in items_of(examples, part, gold)),
-        shown=choose_questions(examples, told.questions),
+        first=first if any(first.values()) else {"": choose_items(all_questions, SHOWN_QUESTIONS)},
+        shown=first if parsed.questions else {},
         validation_rows=asked(examples, tables.VALIDATION).num_rows,
     )
 
@@ -253,20 +304,21 @@ def _run(entry: RunEntry) -> Run:
 def _arms(runs: list[Run]) -> Iterator[Arm]:
     """Runs that differ in nothing but the seed, in the index's order; an arm's name says what sets it apart."""
     grouped: dict[str, list[Run]] = {}
+    taggers: dict[str, set[str | None]] = {}
     for run in runs:
         entry = run.entry
         same = [entry.label, entry.method, entry.tagger, entry.varied, entry.settings, entry.training]
         grouped.setdefault(canonical_json(same), []).append(run)
-    taggers: dict[str, set[str | None]] = {}
-    for run in runs:
-        taggers.setdefault(run.entry.label, set()).add(run.entry.tagger)
+        taggers.setdefault(entry.label, set()).add(entry.tagger)
     names: dict[str, int] = {}
     for group in grouped.values():
         entry = group[0].entry
         varied = dict(entry.varied)
         if len(taggers[entry.label]) > 1:
             varied.setdefault("tagger", entry.tagger)
-        parts = [f"{key}={_plain(value)}" for key, value in varied.items()]
+        parts = [
+            f"{key}={value if isinstance(value, str) else canonical_json(value)}" for key, value in varied.items()
+        ]
         name = ", ".join([entry.label, *parts])
         names[name] = names.get(name, 0) + 1
         name = name if names[name] == 1 else f"{name} ({names[name]})"
@@ -274,10 +326,29 @@ def _arms(runs: list[Run]) -> Iterator[Arm]:
         yield Arm(name, entry.label, entry.method, entry.tagger, varied, ordered)
 
 
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else canonical_json(value)
-
-
 def _spans(path: str | None) -> Mapping[str, list[tuple[int, int]]]:
     """example_id -> its spans in a table, if there is one."""
     return {} if path is None else read_spans(Path(path))
+
+
+class Unmeasured(NamedTuple):
+    """One reason, the metrics that it left without a number, and of which models."""
+
+    reason: str
+    metrics: tuple[str, ...]
+    models: tuple[str, ...]
+
+
+def unmeasured(models: Iterable[tuple[str, Evaluation]]) -> list[Unmeasured]:
+    """The metrics of these models without a number; the same reason of the same models once, with all its metrics."""
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for name, evaluation in models:
+        for metric in {*evaluation.summary, *evaluation.reasons}:
+            found = evaluation.measured(metric)
+            if found.value is None:
+                lacking.setdefault((metric, found.reason or ""), []).append(name)
+    grouped: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (metric, reason), names in sorted(lacking.items()):
+        grouped.setdefault((reason, tuple(names)), []).append(metric)
+    reasons = [Unmeasured(reason, tuple(metrics), names) for (reason, names), metrics in grouped.items()]
+    return sorted(reasons, key=lambda each: (-len(each.metrics), each.reason))

@@ -4,7 +4,7 @@ import pytest
 
 from palu.errors import UserError
 from palu.files import write_json
-from palu.reporting.collect import Evaluation, collect
+from palu.reporting.load import Evaluation, collect
 
 
 def evaluation(folder, summary, reasons=None):
@@ -58,10 +58,16 @@ def test_only_original_forget_rows_are_items_and_carry_their_spans(small_index):
     assert [item.reply[start:end] for start, end in item.spans] == ["Tromsø"]
 
 
-def test_the_evaluation_says_n_before_a_method_does(small_index):
-    assert collect(small_index).first_n == (2, "the evaluation's setting")
-    del small_index["evaluation"]
-    assert collect(small_index).first_n == (2, "the setting of palu")
+def test_the_page_begins_with_six_questions_and_the_terminal_with_those_that_are_asked_for(small_index):
+    study = collect(small_index)
+    assert [item.example_id for items in study.first.values() for item in items] == [
+        item.example_id for item in (*study.items[:1], *study.items[6:7], *study.items[1:2])
+    ] + [item.example_id for item in (study.items[7], study.items[2], study.items[8])]
+    assert study.shown == {}
+    named = [study.items[3].example_id]
+    study = collect(small_index | {"questions": named})
+    assert [item.example_id for items in study.first.values() for item in items] == named
+    assert study.shown == study.first
 
 
 def test_keys_that_the_report_does_not_know_are_left_alone(small_index):
