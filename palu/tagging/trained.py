@@ -30,8 +30,8 @@ class Settings(TaggerSettings):
     which is for replies that nobody annotated. threshold: the probability from which on a word is sensitive; none =
     chosen by the character F1 on groups that were left out. penalty: of the squared weights. iterations: at most, of
     the optimiser. hidden_words: the share of words whose spelling is hidden in a second copy of each reply, so that
-    words that no reply had are less often taken for a fact; none with an encoder. seed: of the folds and of what is hidden. encoder: a
-    causal language model, such as the one that is to forget before it learnt the facts: a folder, a GGUF file,
+    words that no reply had are less often taken for a fact; no copy with an encoder. seed: of the folds and of what is
+    hidden. encoder: a causal language model, such as the base of the one that is to forget: a folder, a GGUF file,
     `package:NAME`, or a hub id with its encoder_revision; none = words alone."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"gold", "trained"})
