@@ -1,14 +1,16 @@
 """A word classifier that was fitted to annotated replies, and the folder that it is kept in.
 
-The classifier is a linear-chain conditional random field (Lafferty, McCallum and Pereira 2001), fitted by CRFsuite:
+The classifier is one chain, or two whose probabilities are averaged: of the words' features and, with an encoder, of
+its hidden states. A chain is a conditional random field (Lafferty, McCallum and Pereira 2001), fitted by CRFsuite:
 
     p(y | x) = exp(sum over t of (x_t W)[y_t] + sum over t > 1 of A[y_t-1, y_t]) / Z(x)
 
-x_t: the numbers of word t by name, see `learning.attributes`. y_t: one of `LABELS`. Fitting minimises the negative
+x_t: the numbers of word t by name, see `learning.views`. y_t: one of `LABELS`. Fitting minimises the negative
 log-likelihood of the labels plus penalty / 2 times the sum of the squared weights.
 
-    tagger.json             format, encoder, group -> fold, and of each model threshold, known words, SHA-256
-    model{n}.crfsuite       the chain; the first is of all groups, model{n} saw no group of fold n - 1
+    tagger.json             format, sources, group -> fold, and of each model threshold, known words, SHA-256
+    model{n}.words          the chain of the words; the first is of all groups, model{n} saw no group of fold n - 1
+    model{n}.states         with an encoder: the chain of its states
     model{n}.safetensors    with an encoder: the projection of its states, mean (D,) and axes (D, K), float32
 
 Nothing in it is code, and a file that is not the one that was written is refused.
@@ -42,12 +44,13 @@ FORMAT = "palu trained tagger 2"
 LABELS = OUTSIDE, BEGINS, CONTINUES = ("outside", "begins", "continues")
 
 
-@dataclass(frozen=True)
-class Encoder:
-    """The causal model whose hidden states are features: a folder, a GGUF file or a hub id, and its revision there."""
+class Sources(Settings):
+    """What words get features from. encoder: the causal model whose hidden states they are: a folder, a GGUF file or
+    a hub id, with its revision there. pipeline: the spaCy pipeline whose grammar they are."""
 
-    checkpoint: str
-    revision: str | None = None
+    encoder: str | None = None
+    encoder_revision: str | None = None
+    pipeline: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,30 +69,33 @@ class Projection:
 @dataclass(frozen=True)
 class Learned:
     """known_words: those whose spelling means something. threshold: a word is sensitive when its probability of being
-    in a span is at least this. chain: the bytes of CRFsuite's model. projection: none without an encoder."""
+    in a span is at least this. chains: the bytes of CRFsuite's models. projection: none without an encoder."""
 
     known_words: frozenset[str]
     threshold: float
-    chain: bytes
+    chains: tuple[bytes, ...]
     projection: Projection | None = None
 
     @cached_property
-    def _tagger(self) -> Any:
+    def _taggers(self) -> list[Any]:
         import pycrfsuite
 
-        tagger = pycrfsuite.Tagger()
-        tagger.open_inmemory(self.chain)
-        return tagger
+        taggers = [pycrfsuite.Tagger() for _ in self.chains]
+        for tagger, chain in zip(taggers, self.chains, strict=True):
+            tagger.open_inmemory(chain)
+        return taggers
 
-    def probabilities(self, items: ItemSequence) -> Floats:
-        """(words, labels): p(y_t | x) of each word of one reply."""
-        found = np.zeros((len(items), len(LABELS)))
-        if len(items):
-            self._tagger.set(items)
-            # a label that no training reply has is none of the chain's
-            for label in self._tagger.labels():
-                found[:, LABELS.index(label)] = [self._tagger.marginal(label, t) for t in range(len(items))]
-        return found
+    def probabilities(self, views: Sequence[ItemSequence]) -> Floats:
+        """(words, labels): p(y_t | x) of each word of one reply. views: what each chain sees of it."""
+        count = len(views[0])
+        found = np.zeros((count, len(LABELS)))
+        for tagger, items in zip(self._taggers, views, strict=True):
+            if count:
+                tagger.set(items)
+                # a label that no training reply has is none of the chain's
+                for label in tagger.labels():
+                    found[:, LABELS.index(label)] += [tagger.marginal(label, t) for t in range(count)]
+        return found / len(self.chains)
 
 
 def fit_chain(
@@ -111,17 +117,17 @@ def fit_chain(
 class _Model(Settings):
     threshold: float = Field(gt=0, lt=1)
     known_words: list[str]
-    sha256: str
+    sha256: list[str]
 
 
 class _Description(Settings):
     format: str
-    encoder: dict[str, str | None] | None
+    sources: Sources
     folds: dict[str, Count]
     models: list[_Model] = Field(min_length=1)
 
 
-def save(folder: Path, models: Sequence[Learned], folds: Mapping[str, int], encoder: Encoder | None) -> None:
+def save(folder: Path, models: Sequence[Learned], folds: Mapping[str, int], sources: Sources) -> None:
     """Write `folder` whole or not at all. models[1 + k] saw no group of fold k."""
     from safetensors.numpy import save
 
@@ -129,23 +135,27 @@ def save(folder: Path, models: Sequence[Learned], folds: Mapping[str, int], enco
         temporary.mkdir()
         described = []
         for number, model in enumerate(models):
-            tensors = b"" if model.projection is None else save(asdict(model.projection))
-            (temporary / f"model{number}.crfsuite").write_bytes(model.chain)
-            if tensors:
-                (temporary / f"model{number}.safetensors").write_bytes(tensors)
+            written = [*model.chains, *([save(asdict(model.projection))] if model.projection else [])]
+            for path, content in zip(_paths(temporary, number, sources), written, strict=True):
+                path.write_bytes(content)
             described.append(
                 {
                     "threshold": model.threshold,
                     "known_words": sorted(model.known_words),
-                    "sha256": hashlib.sha256(model.chain + tensors).hexdigest(),
+                    "sha256": [hashlib.sha256(content).hexdigest() for content in written],
                 }
             )
-        facts = {"format": FORMAT, "encoder": encoder and asdict(encoder), "folds": dict(folds), "models": described}
+        facts = {
+            "format": FORMAT,
+            "sources": sources.model_dump(),
+            "folds": dict(folds),
+            "models": described,
+        }
         write_json(temporary / "tagger.json", facts)
 
 
-def load(folder: Path) -> tuple[list[Learned], dict[str, int], Encoder | None]:
-    """The models (that of all groups, then that of each fold), group -> fold, and the encoder.
+def load(folder: Path) -> tuple[list[Learned], dict[str, int], Sources]:
+    """The models (that of all groups, then that of each fold), group -> fold, and what words get features from.
 
     Raises UserError, in one line that names the file, for a folder that is not there, damaged or of another format.
     """
@@ -160,23 +170,26 @@ def load(folder: Path) -> tuple[list[Learned], dict[str, int], Encoder | None]:
     for group, fold in facts.folds.items():
         if fold >= len(facts.models) - 1:
             raise UserError(f"{path}: folds: {fold} of group {group!r} is none of the {len(facts.models) - 1} folds")
-    encoder = None if facts.encoder is None else Encoder(**facts.encoder)  # type: ignore[arg-type]
-    models = [_model(folder, number, one, encoder is not None) for number, one in enumerate(facts.models)]
-    return models, facts.folds, encoder
+    models = [_model(_paths(folder, number, facts.sources), one) for number, one in enumerate(facts.models)]
+    return models, facts.folds, facts.sources
 
 
-def _model(folder: Path, number: int, facts: _Model, has_projection: bool) -> Learned:
+def _paths(folder: Path, number: int, sources: Sources) -> list[Path]:
+    endings = ("words", "states", "safetensors") if sources.encoder else ("words",)
+    return [folder / f"model{number}.{ending}" for ending in endings]
+
+
+def _model(paths: Sequence[Path], facts: _Model) -> Learned:
     from safetensors.numpy import load
 
-    path = folder / f"model{number}.crfsuite"
-    paths = [path, path.with_suffix(".safetensors")] if has_projection else [path]
-    for one in paths:
-        if not one.is_file():
-            raise UserError(f"{one}: no such file")
-    chain, *tensors = (one.read_bytes() for one in paths)
-    if hashlib.sha256(chain + b"".join(tensors)).hexdigest() != facts.sha256:
-        raise UserError(
-            f"{path}: is not the file that was written with {folder / 'tagger.json'}: train the tagger again"
-        )
-    projection = Projection(**load(tensors[0])) if tensors else None
-    return Learned(frozenset(facts.known_words), facts.threshold, chain, projection)
+    contents = []
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        contents.append(path.read_bytes())
+        if hashlib.sha256(contents[-1]).hexdigest() not in facts.sha256:
+            raise UserError(
+                f"{path}: not the file that tagger.json was written with; allowed: what palu train-tagger wrote"
+            )
+    projection = Projection(**load(contents.pop())) if len(contents) > 1 else None
+    return Learned(frozenset(facts.known_words), facts.threshold, tuple(contents), projection)

@@ -2,9 +2,9 @@
 
 The labels of a word are those of spans: outside, the first word of one, a later word of one. A word is in a span when
 at least half of its characters are. The model is a chain (learned.py) over the features of features.py and, with an
-encoder, the states of word_states.py along their principal axes; it answers with probabilities, and a word counts as
-sensitive from a threshold on. That threshold is below one half where annotations are inconsistent: then the best F1
-is had by marking words that are less likely than not.
+encoder, one over the states of word_states.py along their principal axes; it answers with probabilities, and a word
+counts as sensitive from a threshold on. That threshold is below one half where annotations are inconsistent: then the
+best F1 is had by marking words that are less likely than not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from palu.spans import Span
 from palu.tagging.features import UNKNOWN, Reply, features
-from palu.tagging.learned import BEGINS, CONTINUES, OUTSIDE, Floats, Learned, Projection, States, fit_chain
+from palu.tagging.learned import BEGINS, CONTINUES, OUTSIDE, Floats, Learned, Projection, Sources, States, fit_chain
+from palu.tagging.word_grammar import WordGrammar
 from palu.tagging.word_states import WordStates, principal_axes
 from palu.tagging.words import Word, words
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pycrfsuite import ItemSequence
 
 Integers = npt.NDArray[np.int64]
+# Piece -> per chain, the copies that it is fitted to
+_Copies = dict[int, list[list["ItemSequence"]]]
 
 # Words per sequence: a book is cut into pieces
 LONGEST = 400
@@ -35,7 +38,9 @@ INNER_FOLDS = 3
 THRESHOLDS = np.linspace(0.2, 0.7, 11)
 # Thresholds whose F1 is so near to the best do as well; the highest of them is taken, which marks least
 _AS_GOOD = 0.002
-# Features that a model's states lack: what the reply repeats, quotes and begins. Those of spelling only add noise
+# How many times the penalty of the words' chain that of the states' chain is
+STATES_PENALTY = 4.0
+# Features that a model's states lack: what the reply repeats, quotes and begins
 _NEXT_TO_STATES = ("k=", "c=", "q=", "quoted=", "repeated=", "starts=", "shape=")
 
 
@@ -52,37 +57,41 @@ class Fitting:
 
 @dataclass(frozen=True)
 class Piece:
-    """A reply, or a part of one, as one sequence. states: (W, D) of its words, where there is an encoder."""
+    """A reply, or a part of one, as one sequence. states: (W, D) of its words, where there is an encoder.
+    grammar: more features of each word, where there is a pipeline."""
 
     reply: Reply
     states: States | None = None
+    grammar: Sequence[Sequence[str]] | None = None
 
 
-def items(piece: Piece, spelled: Sequence[str], projection: Projection | None) -> ItemSequence:
-    """The attributes of every word: its features, each of value 1, or some of them and its projected states.
+def views(piece: Piece, spelled: Sequence[str], projection: Projection | None) -> list[ItemSequence]:
+    """What each chain sees of every word: all its features, each of value 1; and its projected states with a few.
 
     spelled: the reply's words, or UNKNOWN in their place.
     """
     import pycrfsuite
 
-    found: list[dict[str, float]] = []
     named = features(piece.reply, spelled.__getitem__)
-    if projection is None or piece.states is None:
-        found = [dict.fromkeys(own, 1.0) for own in named]
-    else:
+    if piece.grammar is not None:
+        named = [[*own, *more] for own, more in zip(named, piece.grammar, strict=True)]
+    found = [pycrfsuite.ItemSequence(named)]
+    if projection is not None and piece.states is not None:
+        projected = []
         for own, values in zip(named, projection(piece.states).tolist(), strict=True):
             few = dict.fromkeys([feature for feature in own if feature.startswith(_NEXT_TO_STATES)], 1.0)
-            found.append(few | {f"axis{number}": value for number, value in enumerate(values)})
-    return pycrfsuite.ItemSequence(found)
+            projected.append(few | {f"axis{number}": value for number, value in enumerate(values)})
+        found.append(pycrfsuite.ItemSequence(projected))
+    return found
 
 
 def probabilities(model: Learned, piece: Piece) -> Floats:
     """(words, labels); spellings that the model does not know are hidden."""
     spelled = [word if word in model.known_words else UNKNOWN for word in piece.reply.lower]
-    return model.probabilities(items(piece, spelled, model.projection))
+    return model.probabilities(views(piece, spelled, model.projection))
 
 
-def pieces(prompt: str, reply: str, encoder: WordStates | None = None) -> list[Piece]:
+def pieces(prompt: str, reply: str, reader: Reader | None = None) -> list[Piece]:
     """A prompt and reply as sequences of at most LONGEST words, cut after the last mark before that."""
     asked, answered = words(prompt), words(reply)
     found: list[list[Word]] = []
@@ -90,15 +99,27 @@ def pieces(prompt: str, reply: str, encoder: WordStates | None = None) -> list[P
         cut = next((place for place in range(LONGEST, LONGEST // 2, -1) if answered[place - 1].is_mark), LONGEST)
         found.append(answered[:cut])
         answered = answered[cut:]
-    return [Piece(Reply(asked, own), encoder and _states(encoder, prompt, reply, own)) for own in [*found, answered]]
+    return [
+        reader.read(prompt, asked, own, reply) if reader and own else Piece(Reply(asked, own))
+        for own in [*found, answered]
+    ]
 
 
-def _states(encoder: WordStates, prompt: str, reply: str, own: Sequence[Word]) -> States:
-    if not own:
-        return np.zeros((0, 1), dtype=np.float32)
-    start = own[0].start
-    moved = [word._replace(start=word.start - start, end=word.end - start) for word in own]
-    return encoder(prompt, moved, reply[start : own[-1].end])
+class Reader:
+    """What reads texts for features beyond their words. Raises UserError for sources that cannot be had."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._states = WordStates(sources.encoder, sources.encoder_revision) if sources.encoder else None
+        self._grammar = WordGrammar(sources.pipeline) if sources.pipeline else None
+
+    def read(self, prompt: str, asked: Sequence[Word], own: Sequence[Word], reply: str) -> Piece:
+        """The words `own` of a reply, one at least, as a piece; only their part of the reply is read."""
+        start = own[0].start
+        moved = [word._replace(start=word.start - start, end=word.end - start) for word in own]
+        text = reply[start : own[-1].end]
+        states = self._states and self._states(prompt, moved, text)
+        grammar = self._grammar and self._grammar(prompt, moved, text)
+        return Piece(Reply(asked, own), states, grammar)
 
 
 def sensitive(reply: Sequence[Word], probabilities: Floats, threshold: float) -> list[tuple[int, int, float]]:
@@ -135,7 +156,7 @@ class Corpus:
         examples: Sequence[Mapping[str, Any]],
         spans: Sequence[Sequence[Span]],
         fitting: Fitting,
-        encoder: WordStates | None = None,
+        reader: Reader | None = None,
     ) -> None:
         self.fitting = fitting
         self.groups: list[str] = []
@@ -143,7 +164,7 @@ class Corpus:
         self._labels: list[list[str]] = []
         self._marked: list[Integers] = []  # characters of each word that are in a span
         for example, own in zip(examples, spans, strict=True):
-            for piece in pieces(example["prompt"], example["reply"], encoder):
+            for piece in pieces(example["prompt"], example["reply"], reader):
                 if piece.reply.words:
                     self.groups.append(example["group"])
                     self.pieces.append(piece)
@@ -164,29 +185,25 @@ class Corpus:
         """The model of the pieces at `chosen`; threshold: None: the best of models that saw some of their groups."""
         states = [own for index in chosen if (own := self.pieces[index].states) is not None]
         projection = principal_axes(np.concatenate(states)) if states else None
-        copies: dict[int, list[ItemSequence]] = {}
+        copies: _Copies = {}
         for index in chosen:
             piece = self.pieces[index]
-            copies[index] = [items(piece, piece.reply.lower, projection)]
-            if self.fitting.hidden_words and projection is None:
-                copies[index].append(items(piece, self._hide(piece.reply), None))
+            copies[index] = [[items] for items in views(piece, piece.reply.lower, projection)]
+            if self.fitting.hidden_words:
+                copies[index][0] += views(piece, self._hide(piece.reply), None)
         if threshold is None:
             threshold = self._best_threshold(copies, projection)
         return self._fit(chosen, copies, threshold, projection)
 
-    def _fit(
-        self,
-        chosen: Sequence[int],
-        copies: Mapping[int, Sequence[ItemSequence]],
-        threshold: float,
-        projection: Projection | None,
-    ) -> Learned:
-        both = [(copy, self._labels[index]) for index in chosen for copy in copies[index]]
-        chain = fit_chain(*zip(*both, strict=True), self.fitting.penalty, self.fitting.iterations)
+    def _fit(self, chosen: Sequence[int], copies: _Copies, threshold: float, projection: Projection | None) -> Learned:
+        chains = []
+        for number, penalty in enumerate((1.0, STATES_PENALTY) if projection else (1.0,)):
+            both = [(copy, self._labels[index]) for index in chosen for copy in copies[index][number]]
+            chains.append(fit_chain(*zip(*both, strict=True), penalty * self.fitting.penalty, self.fitting.iterations))
         known_words = frozenset(word for index in chosen for word in self.pieces[index].reply.lower)
-        return Learned(known_words, threshold, chain, projection)
+        return Learned(known_words, threshold, tuple(chains), projection)
 
-    def _best_threshold(self, copies: Mapping[int, Sequence[ItemSequence]], projection: Projection | None) -> float:
+    def _best_threshold(self, copies: _Copies, projection: Projection | None) -> float:
         """Of THRESHOLDS, by the character F1 of models on groups (on replies, of one group) that they did not see."""
         names = {index: self.groups[index] for index in copies}
         if len(set(names.values())) == 1:

@@ -30,9 +30,10 @@ class Settings(TaggerSettings):
     which is for replies that nobody annotated. threshold: the probability from which on a word is sensitive; none =
     chosen by the character F1 on groups that were left out. penalty: of the squared weights. iterations: at most, of
     the optimiser. hidden_words: the share of words whose spelling is hidden in a second copy of each reply, so that
-    words that no reply had are less often taken for a fact; no copy with an encoder. seed: of the folds and of what is
+    words that no reply had are less often taken for a fact. seed: of the folds and of what is
     hidden. encoder: a causal language model, such as the base of the one that is to forget: a folder, a GGUF file,
-    `package:NAME`, or a hub id with its encoder_revision; none = words alone."""
+    `package:NAME`, or a hub id with its encoder_revision. pipeline: an installed spaCy pipeline, or a folder of one,
+    whose grammar is read too; none of the two = words alone."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"gold", "trained"})
 
@@ -45,6 +46,7 @@ class Settings(TaggerSettings):
     seed: Count = 0
     encoder: str | None = Field(default=None, min_length=1)
     encoder_revision: str | None = Field(default=None, min_length=1)
+    pipeline: str | None = Field(default=None, min_length=1)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -63,16 +65,15 @@ def train(
     give the same bytes.
     Raises UserError where there is no example, no span, or fewer groups than folds.
     """
-    from palu.tagging.learned import Encoder, save
-    from palu.tagging.learning import Corpus, Fitting, folds_of
-    from palu.tagging.word_states import WordStates
+    from palu.tagging.learned import Sources, save
+    from palu.tagging.learning import Corpus, Fitting, Reader, folds_of
 
     ordered = sorted(examples, key=lambda example: str(example["example_id"]))
     apart = [_apart(spans.get(example["example_id"], ())) for example in ordered]
     if not any(apart):
         raise UserError(f"tagger 'trained': no span in the {len(ordered)} annotated replies: nothing to learn")
     fitting = Fitting(settings.penalty, settings.iterations, settings.hidden_words, settings.seed)
-    encoder = Encoder(settings.encoder, settings.encoder_revision) if settings.encoder else None
+    sources = Sources(**settings.model_dump(include=set(Sources.model_fields)))
     folds: dict[str, int] = {}
     groups = sorted({example["group"] for example in ordered if example["reply"].strip()})
     if settings.folds is not None:
@@ -82,13 +83,13 @@ def train(
                 f"annotated replies; allowed: 2..{len(groups)}, or null"
             )
         folds = folds_of(groups, settings.folds, settings.seed)
-    corpus = Corpus(ordered, apart, fitting, WordStates(encoder) if encoder else None)
+    corpus = Corpus(ordered, apart, fitting, Reader(sources))
     everything = range(len(corpus.pieces))
     models = [corpus.fit(everything, settings.threshold)]
     for fold in range(settings.folds or 0):
         seen = [index for index in everything if folds[corpus.groups[index]] != fold]
         models.append(corpus.fit(seen, settings.threshold))
-    save(out_folder, models, folds, encoder)
+    save(out_folder, models, folds, sources)
     print(
         f"trained on {len(ordered)} replies of {len(groups)} groups, {sum(map(len, apart))} spans; a word is "
         f"sensitive from {', '.join(f'{model.threshold:.2f}' for model in models)} on"
@@ -105,16 +106,15 @@ def spans(
     Raises UserError where no folder is given or it is not one of this tagger.
     """
     from palu.tagging.learned import load
-    from palu.tagging.learning import pieces, probabilities, sensitive
-    from palu.tagging.word_states import WordStates
+    from palu.tagging.learning import Reader, pieces, probabilities, sensitive
 
     if resources.trained_path is None:
         raise UserError("trained: no folder of a trained tagger was given; to make one: palu train-tagger")
-    models, folds, encoder = load(resources.trained_path)
-    states = WordStates(encoder) if encoder else None
+    models, folds, sources = load(resources.trained_path)
+    reader = Reader(sources)
     for example in examples:
         model = models[1 + folds.get(example["group"], -1)]
-        for piece in pieces(example["prompt"], example["reply"], states):
+        for piece in pieces(example["prompt"], example["reply"], reader):
             found = probabilities(model, piece)
             for char_start, char_end, score in sensitive(piece.reply.words, found, model.threshold):
                 yield {

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from palu.errors import UserError
-from palu.tagging.learned import Encoder, Projection, States
+from palu.tagging.learned import Projection, States
 from palu.tagging.words import Word
 
 # The share of the blocks after which a state is taken: later ones turn to the next token
@@ -25,12 +25,11 @@ SCALE = 3.0
 class WordStates:
     """A loaded encoder. Computes on the CPU, so that a tagger's spans are the same wherever it runs."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, name: str, revision: str | None = None) -> None:
         """Raises UserError for a checkpoint that cannot be had or is no causal model."""
         from palu import models
         from palu.models.gguf import find_gguf, is_gguf, load_gguf
 
-        name, revision = encoder.checkpoint, encoder.revision
         self._tokenizer = models.load_tokenizer(name, revision)
         self._model: Any = (
             load_gguf(find_gguf(name, revision).path) if is_gguf(name) else models.load_model(name, revision=revision)

