@@ -5,10 +5,8 @@ which yields rows of the spans table without the tagger's name.
 """
 
 import importlib
-import io
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, groupby
 from operator import itemgetter
@@ -23,7 +21,7 @@ from palu.tagging.merging import merge
 from palu.tagging.words import words
 
 if TYPE_CHECKING:
-    from palu.tagging.found import FoundSpans, Replies
+    from palu.tagging.found import Replies
 
 __all__ = ["TAGGERS", "Coverage", "Resources", "Tagger", "TaggerSettings", "load", "merge", "original_rows", "tag"]
 
@@ -41,8 +39,6 @@ TAGGERS = {
     "trained": "palu.tagging.trained",
     "union": "palu.tagging.union",
 }
-# A tagger that takes longer than this, with the loading of its libraries, is not run a second time to be timed.
-LONG_SECONDS = 60.0
 # Of a document's words; above it little is left to hold the model by.
 MOST_OF_A_DOCUMENT = 0.35
 
@@ -100,7 +96,8 @@ def tag(
 ) -> Coverage:
     """Tag the original replies of `parts` and write the spans table `out`; prints and returns the coverage.
 
-    Beside `out` stands a JSON file of the same name with the coverage and the seconds that the tagging took.
+    Beside `out` stands a JSON file of the same name with the coverage and the seconds that the tagging took, the
+    loading of its libraries and models among them.
     resources: without the digest of the examples, which is taken here. parts: default: those of
     `tables.FORGET_PARTS` that the examples hold.
     Raises UserError for parts without a row, for a span that is empty, outside its reply or of no example, and
@@ -114,7 +111,9 @@ def tag(
     parts, examples = original_rows(examples_path, parts)
     resources = replace(resources or Resources(), examples_digest=tables.content_digest(examples_path))
     replies = Replies(examples)
-    found, seconds = _timed(lambda: FoundSpans(tagger.spans(examples, settings, resources), replies, name))
+    started = time.perf_counter()
+    found = FoundSpans(tagger.spans(examples, settings, resources), replies, name)
+    seconds = time.perf_counter() - started
     counted = _Counted(replies)
     rows = chain(counted.own(found.merged()), counted.served(found.fallbacks(settings.fallback)))
     first = next(rows, None)
@@ -171,19 +170,6 @@ class _Counted:
 
 def _word_count(text: str) -> int:
     return sum(not word.is_mark for word in words(text))
-
-
-def _timed(run: "Callable[[], FoundSpans]") -> "tuple[FoundSpans, float]":
-    """What `run` gives, and its seconds: where it is short, of a second time, when all libraries are loaded."""
-    started = time.perf_counter()
-    found = run()
-    seconds = time.perf_counter() - started
-    if seconds <= LONG_SECONDS:
-        with redirect_stdout(io.StringIO()):
-            started = time.perf_counter()
-            found = run()
-            seconds = min(seconds, time.perf_counter() - started)
-    return found, seconds
 
 
 def original_rows(examples_path: Path, parts: Sequence[str] | None) -> tuple[list[str], Sequence[dict[str, Any]]]:

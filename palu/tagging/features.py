@@ -164,11 +164,6 @@ def _question(reply: Reply, index: int) -> Iterator[str]:
         yield f"q={reply.question_start}{reply.kinds[index]}"
         for word in reply.question:
             yield "qb=" + word
-            if QK:
-                yield f"qk={word}{reply.kinds[index][0]}{reply.quoted[index]}"
-
-
-QK = False
 
 
 def _governor(reply: Reply, start: int, spelled: Sequence[str]) -> tuple[int, str]:

@@ -1,9 +1,10 @@
 """A word classifier over prompt and reply: fitting it to annotated replies, and what it says of others.
 
 The labels of a word are those of spans: outside, the first word of one, a later word of one. A word is in a span when
-at least half of its characters are. The model is a chain (crf.py) over the features of features.py; it answers with
-probabilities, and a word counts as sensitive from a threshold on. That threshold is below one half where annotations
-are inconsistent: then the best F1 is had by marking words that are less likely than not.
+at least half of its characters are. The model is a chain (learned.py) over the features of features.py and, with an
+encoder, one over the states of word_states.py along their principal axes; it answers with probabilities, and a word
+counts as sensitive from a threshold on. That threshold is below one half where annotations are inconsistent: then the
+best F1 is had by marking words that are less likely than not.
 """
 
 from __future__ import annotations
@@ -12,23 +13,35 @@ import hashlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from palu.spans import Span
-from palu.tagging import crf
 from palu.tagging.features import UNKNOWN, Reply, features
+from palu.tagging.learned import BEGINS, CONTINUES, OUTSIDE, Floats, Learned, Projection, Sources, States, fit_chain
+from palu.tagging.word_grammar import WordGrammar
+from palu.tagging.word_states import WordStates, principal_axes
 from palu.tagging.words import Word, words
 
-LABELS = OUTSIDE, BEGINS, CONTINUES = range(3)
+if TYPE_CHECKING:
+    from pycrfsuite import ItemSequence
+
+Integers = npt.NDArray[np.int64]
+# Piece -> per chain, the copies that it is fitted to
+_Copies = dict[int, list[list["ItemSequence"]]]
+
 # Words per sequence: a book is cut into pieces
 LONGEST = 400
 INNER_FOLDS = 3
 THRESHOLDS = np.linspace(0.2, 0.7, 11)
 # Thresholds whose F1 is so near to the best do as well; the highest of them is taken, which marks least
 _AS_GOOD = 0.002
+# How many times the penalty of the words' chain that of the states' chain is
+STATES_PENALTY = 4.0
+# Features that a model's states lack: what the reply repeats, quotes and begins
+_NEXT_TO_STATES = ("k=", "c=", "q=", "quoted=", "repeated=", "starts=", "shape=")
 
 
 @dataclass(frozen=True)
@@ -43,61 +56,83 @@ class Fitting:
 
 
 @dataclass(frozen=True)
-class Learned:
-    """vocabulary: feature -> row of the chain's weights. known_words: those whose spelling means something.
-    threshold: a word is sensitive when its probability of being in a span is at least this."""
+class Piece:
+    """A reply, or a part of one, as one sequence. states: (W, D) of its words, where there is an encoder.
+    grammar: more features of each word, where there is a pipeline."""
 
-    vocabulary: Mapping[str, int]
-    known_words: frozenset[str]
-    chain: crf.Chain
-    threshold: float
-
-    def probabilities(self, replies: Sequence[Reply]) -> list[crf.Floats]:
-        """Per reply, (words, labels)."""
-        scores = [self._scores(reply) for reply in replies if reply.words]
-        lengths = [len(own) for own in scores]
-        empty = np.zeros((0, len(LABELS)))
-        if not scores:
-            return [empty for _ in replies]
-        found = iter(np.split(crf.marginals(np.concatenate(scores), lengths, self.chain), np.cumsum(lengths)[:-1]))
-        return [next(found) if reply.words else empty for reply in replies]
-
-    def _scores(self, reply: Reply) -> crf.Floats:
-        def spelling(index: int) -> str:
-            word = reply.lower[index]
-            return word if word in self.known_words else UNKNOWN
-
-        known = self.vocabulary
-        weights = self.chain.weights
-        return np.stack(
-            [
-                weights[[known[feature] for feature in own if feature in known]].sum(axis=0)
-                for own in features(reply, spelling)
-            ]
-        )
+    reply: Reply
+    states: States | None = None
+    grammar: Sequence[Sequence[str]] | None = None
 
 
-def pieces(prompt: str, reply: str) -> list[Reply]:
+def views(piece: Piece, spelled: Sequence[str], projection: Projection | None) -> list[ItemSequence]:
+    """What each chain sees of every word: all its features, each of value 1; and its projected states with a few.
+
+    spelled: the reply's words, or UNKNOWN in their place.
+    """
+    import pycrfsuite
+
+    named = features(piece.reply, spelled.__getitem__)
+    if piece.grammar is not None:
+        named = [[*own, *more] for own, more in zip(named, piece.grammar, strict=True)]
+    found = [pycrfsuite.ItemSequence(named)]
+    if projection is not None and piece.states is not None:
+        projected = []
+        for own, values in zip(named, projection(piece.states).tolist(), strict=True):
+            few = dict.fromkeys([feature for feature in own if feature.startswith(_NEXT_TO_STATES)], 1.0)
+            projected.append(few | {f"axis{number}": value for number, value in enumerate(values)})
+        found.append(pycrfsuite.ItemSequence(projected))
+    return found
+
+
+def probabilities(model: Learned, piece: Piece) -> Floats:
+    """(words, labels); spellings that the model does not know are hidden."""
+    spelled = [word if word in model.known_words else UNKNOWN for word in piece.reply.lower]
+    return model.probabilities(views(piece, spelled, model.projection))
+
+
+def pieces(prompt: str, reply: str, reader: Reader | None = None) -> list[Piece]:
     """A prompt and reply as sequences of at most LONGEST words, cut after the last mark before that."""
     asked, answered = words(prompt), words(reply)
-    found = []
+    found: list[list[Word]] = []
     while len(answered) > LONGEST:
         cut = next((place for place in range(LONGEST, LONGEST // 2, -1) if answered[place - 1].is_mark), LONGEST)
-        found.append(Reply(asked, answered[:cut]))
+        found.append(answered[:cut])
         answered = answered[cut:]
-    return [*found, Reply(asked, answered)]
+    return [
+        reader.read(prompt, asked, own, reply) if reader and own else Piece(Reply(asked, own))
+        for own in [*found, answered]
+    ]
 
 
-def sensitive(reply: Sequence[Word], probabilities: crf.Floats, threshold: float) -> list[tuple[int, int, float]]:
+class Reader:
+    """What reads texts for features beyond their words. Raises UserError for sources that cannot be had."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._states = WordStates(sources.encoder, sources.encoder_revision) if sources.encoder else None
+        self._grammar = WordGrammar(sources.pipeline) if sources.pipeline else None
+
+    def read(self, prompt: str, asked: Sequence[Word], own: Sequence[Word], reply: str) -> Piece:
+        """The words `own` of a reply, one at least, as a piece; only their part of the reply is read."""
+        start = own[0].start
+        moved = [word._replace(start=word.start - start, end=word.end - start) for word in own]
+        text = reply[start : own[-1].end]
+        states = self._states and self._states(prompt, moved, text)
+        grammar = self._grammar and self._grammar(prompt, moved, text)
+        return Piece(Reply(asked, own), states, grammar)
+
+
+def sensitive(reply: Sequence[Word], probabilities: Floats, threshold: float) -> list[tuple[int, int, float]]:
     """(char_start, char_end, score) of the runs of words whose probability of being in a span reaches `threshold`.
 
     A run is cut where a word rather begins a span than continues one. score: the mean probability of its words.
     """
-    inside = 1 - probabilities[:, OUTSIDE]
+    outside, begins, continues = probabilities.T
+    inside = 1 - outside
     runs: list[list[int]] = []
     for index in np.flatnonzero(inside >= threshold).tolist():
         follows = bool(runs) and runs[-1][-1] == index - 1
-        if follows and probabilities[index, CONTINUES] >= probabilities[index, BEGINS]:
+        if follows and continues[index] >= begins[index]:
             runs[-1].append(index)
         else:
             runs.append([index])
@@ -110,45 +145,32 @@ def folds_of(groups: Iterable[str], count: int, seed: int) -> dict[str, int]:
     return {group: place % count for place, group in enumerate(ordered)}
 
 
-@dataclass(frozen=True)
-class _Copy:
-    """A reply as numbers. features: those of all its words, one word after the other; counts: how many each has."""
-
-    features: npt.NDArray[np.int32]
-    counts: npt.NDArray[np.int32]
-
-
 class Corpus:
-    """Annotated replies, made into numbers once for all the models that are fitted to some of them.
+    """Annotated replies, cut into sequences once for all the models that are fitted to some of them.
 
     examples: with prompt, reply and group. spans: of each, in order and apart.
     """
 
     def __init__(
-        self, examples: Sequence[Mapping[str, Any]], spans: Sequence[Sequence[Span]], fitting: Fitting
+        self,
+        examples: Sequence[Mapping[str, Any]],
+        spans: Sequence[Sequence[Span]],
+        fitting: Fitting,
+        reader: Reader | None = None,
     ) -> None:
         self.fitting = fitting
         self.groups: list[str] = []
-        self.replies: list[Reply] = []
-        self._labels: list[crf.Integers] = []
-        self._marked: list[crf.Integers] = []  # characters of each word that are in a span
+        self.pieces: list[Piece] = []
+        self._labels: list[list[str]] = []
+        self._marked: list[Integers] = []  # characters of each word that are in a span
         for example, own in zip(examples, spans, strict=True):
-            for reply in pieces(example["prompt"], example["reply"]):
-                if reply.words:
+            for piece in pieces(example["prompt"], example["reply"], reader):
+                if piece.reply.words:
                     self.groups.append(example["group"])
-                    self.replies.append(reply)
-                    labels, marked = _labels(reply.words, own)
+                    self.pieces.append(piece)
+                    labels, marked = _labels(piece.reply.words, own)
                     self._labels.append(labels)
                     self._marked.append(marked)
-        self._vocabulary: dict[str, int] = {}
-        self._copies = [self._copy(reply, reply.lower) for reply in self.replies]
-        self._hidden = [self._copy(reply, self._hide(reply)) for reply in self.replies] if fitting.hidden_words else []
-
-    def _copy(self, reply: Reply, spelled: Sequence[str]) -> _Copy:
-        found = features(reply, spelled.__getitem__)
-        number = self._vocabulary
-        ids = [number.setdefault(feature, len(number)) for own in found for feature in own]
-        return _Copy(np.array(ids, dtype=np.int32), np.array([len(own) for own in found], dtype=np.int32))
 
     def _hide(self, reply: Reply) -> list[str]:
         # of its own text alone, so that the order of the replies changes nothing
@@ -160,56 +182,53 @@ class Corpus:
         return [UNKNOWN if word in hidden else word for word in reply.lower]
 
     def fit(self, chosen: Sequence[int], threshold: float | None) -> Learned:
-        """The model of the replies at `chosen`; threshold: None: the best of models that saw some of their groups."""
-        from scipy.sparse import csr_matrix
+        """The model of the pieces at `chosen`; threshold: None: the best of models that saw some of their groups."""
+        states = [own for index in chosen if (own := self.pieces[index].states) is not None]
+        projection = principal_axes(np.concatenate(states)) if states else None
+        copies: _Copies = {}
+        for index in chosen:
+            piece = self.pieces[index]
+            copies[index] = [[items] for items in views(piece, piece.reply.lower, projection)]
+            if self.fitting.hidden_words:
+                copies[index][0] += views(piece, self._hide(piece.reply), None)
+        if threshold is None:
+            threshold = self._best_threshold(copies, projection)
+        return self._fit(chosen, copies, threshold, projection)
 
-        copies = [copies[index] for copies in (self._copies, self._hidden) if copies for index in chosen]
-        times = len(copies) // len(chosen)
-        used, columns = np.unique(np.concatenate([copy.features for copy in copies]), return_inverse=True)
-        ends = np.concatenate([[0], np.cumsum(np.concatenate([copy.counts for copy in copies]))])
-        matrix = csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(ends) - 1, len(used)))
-        chain = crf.fit(
-            matrix,
-            np.concatenate([self._labels[index] for index in chosen] * times),
-            [len(copy.counts) for copy in copies],
-            len(LABELS),
-            self.fitting.penalty,
-            self.fitting.iterations,
-        )
-        names = list(self._vocabulary)
-        return Learned(
-            vocabulary={names[feature]: row for row, feature in enumerate(used.tolist())},
-            known_words=frozenset(word for index in chosen for word in self.replies[index].lower),
-            chain=chain,
-            threshold=self._best_threshold(chosen) if threshold is None else threshold,
-        )
+    def _fit(self, chosen: Sequence[int], copies: _Copies, threshold: float, projection: Projection | None) -> Learned:
+        chains = []
+        for number, penalty in enumerate((1.0, STATES_PENALTY) if projection else (1.0,)):
+            both = [(copy, self._labels[index]) for index in chosen for copy in copies[index][number]]
+            chains.append(fit_chain(*zip(*both, strict=True), penalty * self.fitting.penalty, self.fitting.iterations))
+        known_words = frozenset(word for index in chosen for word in self.pieces[index].reply.lower)
+        return Learned(known_words, threshold, tuple(chains), projection)
 
-    def _best_threshold(self, chosen: Sequence[int]) -> float:
+    def _best_threshold(self, copies: _Copies, projection: Projection | None) -> float:
         """Of THRESHOLDS, by the character F1 of models on groups (on replies, of one group) that they did not see."""
-        names = [self.groups[index] for index in chosen]
-        if len(set(names)) == 1:
-            names = [f"{name}/{place}" for place, name in enumerate(names)]
+        names = {index: self.groups[index] for index in copies}
+        if len(set(names.values())) == 1:
+            names = {index: f"{name}/{place}" for place, (index, name) in enumerate(names.items())}
         if len(names) == 1:
             return 0.5
-        folds = folds_of(names, INNER_FOLDS, self.fitting.seed)
-        inside: list[crf.Floats] = []
+        folds = folds_of(names.values(), INNER_FOLDS, self.fitting.seed)
+        inside: list[Floats] = []
         tried: list[int] = []
         for fold in sorted(set(folds.values())):
-            seen = [index for index, name in zip(chosen, names, strict=True) if folds[name] != fold]
-            unseen = [index for index, name in zip(chosen, names, strict=True) if folds[name] == fold]
-            found = self.fit(seen, threshold=0.5).probabilities([self.replies[index] for index in unseen])
-            inside += [1 - own[:, OUTSIDE] for own in found]
+            seen = [index for index, name in names.items() if folds[name] != fold]
+            unseen = [index for index, name in names.items() if folds[name] == fold]
+            model = self._fit(seen, copies, 0.5, projection)
+            inside += [1 - probabilities(model, self.pieces[index])[:, 0] for index in unseen]
             tried += unseen
         marked = np.concatenate([self._marked[index] for index in tried])
-        lengths = np.array([len(word.text) for index in tried for word in self.replies[index].words])
+        lengths = np.array([len(word.text) for index in tried for word in self.pieces[index].reply.words])
         taken = np.concatenate(inside)[:, None] >= THRESHOLDS
         f1 = 2 * (marked @ taken) / np.maximum(marked.sum() + lengths @ taken, 1)
         return float(THRESHOLDS[np.flatnonzero(f1 >= f1.max() - _AS_GOOD)[-1]])
 
 
-def _labels(reply: Sequence[Word], spans: Sequence[Span]) -> tuple[crf.Integers, crf.Integers]:
-    """(words,) labels, and (words,) how many characters of each are in a span."""
-    labels = np.full(len(reply), OUTSIDE)
+def _labels(reply: Sequence[Word], spans: Sequence[Span]) -> tuple[list[str], Integers]:
+    """The label of each word, and (words,) how many characters of each are in a span."""
+    labels = [OUTSIDE] * len(reply)
     marked = np.zeros(len(reply), dtype=np.int64)
     last, place = -1, 0
     for index, word in enumerate(reply):

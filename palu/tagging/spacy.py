@@ -111,7 +111,7 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
 
     Raises UserError for a pipeline that is not installed, finds nothing that the mode reads, or lacks a label.
     """
-    nlp = rule_pipeline() if settings.pipeline is None else _installed(settings.pipeline)
+    nlp = rule_pipeline() if settings.pipeline is None else installed(settings.pipeline)
     labels = _chosen_labels(nlp, settings)
     # spaCy refuses longer texts by default; a document without a prompt may be a whole book
     longest = max(len(example[key]) for example in examples for key in ("prompt", "reply"))
@@ -137,7 +137,8 @@ def spans(examples: Sequence[Mapping[str, Any]], settings: Settings, resources: 
                 }
 
 
-def _installed(pipeline: str) -> Language:
+def installed(pipeline: str) -> Language:
+    """An installed pipeline, or that of a folder. Raises UserError for one that is neither, or cannot be loaded."""
     import spacy
 
     is_folder = Path(pipeline).is_dir()

