@@ -75,8 +75,9 @@ class Source:
         try:
             builder = datasets.load_dataset_builder(str(self._folder), config, cache_dir=str(self._scratch))
             self._files |= self._inside(path for paths in builder.config.data_files.values() for path in paths)
-            found = datasets.load_dataset(str(self._folder), config, cache_dir=str(self._scratch), split=split)
-            records: list[Record] = found.to_list()
+            # the rest of `load_dataset`, which would look for the files once more
+            builder.download_and_prepare()
+            records: list[Record] = builder.as_dataset(split=split).to_list()
         except StopIteration:  # how `datasets` tells of a file without a row
             records = []
         except UserError:

@@ -128,16 +128,19 @@ def predict(
     for block in projection.blocks(states):
         logits = projection.logits(states[block])
         target = target_ids[block, None]
-        wanted, best = logits.gather(-1, target), logits.amax(-1, keepdim=True)
         chosen = asked[block].nonzero()[:, 0]
         if len(chosen):
             expected[block][chosen], variance[block][chosen] = moments_of(logits[chosen].log_softmax(-1))
-        log_probs[block] = (wanted - best)[:, 0] - (logits - best).exp_().sum(-1).log_()
+        # In place from here: a second block costs more to get from the system than the arithmetic
+        logits.sub_(logits.amax(-1, keepdim=True))
+        wanted = logits.gather(-1, target)
         # The maximum is ten times cheaper than its place, which only targets that share it with another word need
-        hit = (wanted == best)[:, 0]
-        tied = hit & (logits.scatter_(-1, target, -torch.inf).amax(-1) == best[:, 0])
-        hit[tied] = logits.scatter_(-1, target, wanted)[tied].argmax(-1) == target[tied, 0]
+        hit = (wanted == 0)[:, 0]
+        tied = hit & (logits.scatter_(-1, target, -torch.inf).amax(-1) == 0)
+        logits.scatter_(-1, target, wanted)
+        hit[tied] = logits[tied].argmax(-1) == target[tied, 0]
         hits[block] = hit
+        log_probs[block] = wanted[:, 0] - logits.exp_().sum(-1).log_()
     return log_probs, hits, expected, variance
 
 
