@@ -30,7 +30,7 @@ def room(folder: Path) -> Room:
 
 def memory_limit(cgroup: Path = CGROUP) -> int:
     """Bytes that this process may have: the machine's, or less where a container or a job's control group says so."""
-    limits = [psutil.virtual_memory().total]
+    limits: list[int] = [psutil.virtual_memory().total]
     for folder in cgroup_folders(cgroup):
         for path in (folder / "memory.max", folder / "memory.limit_in_bytes"):
             text = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
