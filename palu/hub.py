@@ -13,6 +13,7 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -64,10 +65,6 @@ class _Wanted:
     instead: str
 
 
-# What this process has: all of it reads one commit of a branch
-_had: dict[tuple[str, str, str], Snapshot] = {}
-
-
 def dataset_folder(source: str, revision: str | None, place: str, layout: str) -> Path:
     """The hub's dataset as a folder of the hub's cache, named after its commit. HF_HUB_OFFLINE is honoured.
 
@@ -111,15 +108,12 @@ def is_cached(name: str, revision: str | None, kind: str) -> bool:
     return True
 
 
+@cache
 def _snapshot(wanted: _Wanted) -> Snapshot:
-    key = (wanted.kind, wanted.name, wanted.revision)
-    if key not in _had:
-        _had[key] = _fetched(wanted)
-    return _had[key]
+    """Download what the cache lacks, and check all of it: once, so that this process reads one commit of a branch.
 
-
-def _fetched(wanted: _Wanted) -> Snapshot:
-    """Download what the cache lacks, and check all of it. Raises UserError."""
+    Raises UserError.
+    """
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.utils import filter_repo_objects
 

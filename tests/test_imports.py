@@ -24,7 +24,6 @@ LEAVES = {
     "jsonl",
     "progress",
     "devices",
-    "limits",
     "plain",
     "span_tables",
     "inert",

@@ -143,7 +143,7 @@ def palu(hub, tmp_path, monkeypatch, capfd) -> Palu:
             patch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
             patch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "home" / "token"))
             patch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", int(chosen["HF_HUB_DOWNLOAD_TIMEOUT"]))
-            patch.setattr(room, "_had", {})
+            room._snapshot.cache_clear()
             patch.setattr(_http, "time", Instant(_http.time))
             patch.setattr(file_download, "time", Instant(file_download.time))
             capfd.readouterr()
