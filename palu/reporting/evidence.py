@@ -163,16 +163,16 @@ def _changes(study: Study, arm: Arm) -> Iterator[dict[str, Any]]:
         if after is None:
             continue
         differences = [value - before for value in arm.measured(metric)[0]] if before is not None else []
-        interval = seed_interval(differences) if len(differences) > 1 else None
+        has_seeds = len(differences) > 1
         yield {
             "metric": metric,
             "before": before,
             "after": after,
             "difference": None if before is None else after - before,
             "retain_model": study.retain.measured(metric).value if study.retain else None,
-            "seeds": interval.count if interval else 1,
-            "mean_difference": interval.mean if interval else None,
-            "interval_95": [interval.low, interval.high] if interval else None,
+            "seeds": len(differences) if has_seeds else 1,
+            "mean_difference": sum(differences) / len(differences) if has_seeds else None,
+            "interval_95": list(seed_interval(differences)) if has_seeds else None,
         }
 
 

@@ -1,7 +1,6 @@
 """How numbers are written, and what can be said of one number over a few seeds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -59,18 +58,8 @@ def deviation(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-@dataclass(frozen=True)
-class SeedInterval:
-    """The mean of one number over seeds and the 95% confidence interval of that mean."""
-
-    mean: float
-    low: float
-    high: float
-    count: int
-
-
-def seed_interval(values: Sequence[float]) -> SeedInterval:
-    """Student's interval, mean +- t(0.975, n - 1) s / sqrt(n), with s the sample standard deviation.
+def seed_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Student's 95% interval of the mean over seeds, mean +- t(0.975, n - 1) s / sqrt(n), s the sample deviation.
 
     It says what another choice of seeds could change, and nothing about other rows. Raises ValueError for less than
     two values.
@@ -80,6 +69,6 @@ def seed_interval(values: Sequence[float]) -> SeedInterval:
 
     if len(values) < 2:
         raise ValueError("one value has no interval")
-    mean = float(np.mean(values))
-    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return SeedInterval(mean, mean - half, mean + half, len(values))
+    # not stats.t.interval, which gives NaN where all seeds are equal
+    mean, half = float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return mean - half, mean + half

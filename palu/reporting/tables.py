@@ -13,6 +13,8 @@ from palu.reporting.quality import Quality, best
 from palu.reporting.targets import P_VALUE, STATISTIC
 from palu.reporting.verdict import Judged
 
+# How far a status is from being met, the farthest first; what is no target counts as far
+WORST_FIRST = {MISSED: 0, NOT_MEASURED: 1, UNDECIDED: 2, MET: 3}
 ARROWS = {"lower": " ↓", "higher": " ↑", "level": " ≈"}
 
 
@@ -27,40 +29,39 @@ def metric_of(name: str) -> Metric:
 
 
 def arms_table(study: Study, verdicts: Sequence[Judged]) -> Table:
-    """What one needs to choose between arms: of each question the check that is farthest from being met."""
-    questions = [("Leak", [each.gone for each in verdicts]), ("Language", [each.language for each in verdicts])]
-    questions += [("Utility", [each.utility for each in verdicts])]
-    quality = [tuple(each for each in verdict.shown if each.name == STATISTIC) for verdict in verdicts]
-    questions += [("Forget quality", quality)] if any(quality) else []
-    worst = [(title, [_worst(own) for own in groups]) for title, groups in questions]
-    rows = []
-    for name, evaluation in study.models:
-        cells = []
-        for _, checks in worst:
-            shown = {each.name: each.metric.short for each in checks if each}
-            texts = [metric_text(each, evaluation.measured(each).value) for each in shown]
-            first, *others = map(" ".join, zip(texts, shown.values(), strict=True))
-            cells.append(Cell(texts[0], "\n".join([first.partition(" ")[2], *others])))
-        rows.append(Row(name, tuple(cells)))
-    for place, verdict in enumerate(verdicts):
-        cells = [_check_cell(checks[place]) for _, checks in worst]
+    """What one needs to choose between arms: of each question the target that is farthest from being met, with its
+    interval, and by name where the question has several; and forget quality."""
+    questions: dict[str, list[Sequence[Check]]] = {
+        "Leak": [each.gone for each in verdicts],
+        "Language": [each.language for each in verdicts],
+        "Utility": [each.utility for each in verdicts],
+    }
+    if STATISTIC in study.measured:
+        questions["Forget quality D"] = [
+            tuple(each for each in verdict.shown if each.name == STATISTIC) for verdict in verdicts
+        ]
+    references: dict[str, list[Cell]] = {name: [] for name, _ in study.models}
+    arms: list[list[Cell]] = [[] for _ in verdicts]
+    for checks in questions.values():
+        worst = [min(own, key=lambda each: WORST_FIRST.get(each.status, 0)) for own in checks]
+        has_several = len(checks[0]) > 1
+        names = {each.name: each.metric.short if has_several else "" for each in worst}
+        for name, evaluation in study.models:
+            first, *others = (metric_text(each, evaluation.measured(each).value) for each in names)
+            short, *others_short = names.values()
+            lines = [short, *(f"{text} {own}" for text, own in zip(others, others_short, strict=True))]
+            references[name].append(Cell(first, "\n".join(filter(None, lines))))
+        for cells, each in zip(arms, worst, strict=True):
+            ends = "" if each.low is None or each.high is None else f"{each.low:.2f}–{each.high:.2f}"
+            lines = [names[each.name], ends]
+            text = f"{metric_text(each.name, each.value)} {each.sign or each.mark}"
+            title = f"{each.title}: {each.status}, {each.sentence}"
+            cells.append(Cell(text, "\n".join(filter(None, lines)), each.mark, title=title))
+    rows = [Row(name, tuple(cells)) for name, cells in references.items()]
+    for verdict, cells in zip(verdicts, arms, strict=True):
         met = f"{verdict.met} of {counted(len(verdict.checks), 'target')}"
         rows.append(Row(verdict.arm.name, tuple(cells), met, colours(study)[verdict.arm.name]))
-    return Table("Arms", "Model", tuple((title, "") for title, _ in questions), tuple(rows))
-
-
-def _worst(checks: Sequence[Check]) -> Check | None:
-    """The check that is farthest from being met: missed, then not measured, undecided, met."""
-    order = [MISSED, NOT_MEASURED, UNDECIDED, MET]
-    return min(checks, key=lambda each: order.index(each.status) if each.status in order else 0, default=None)
-
-
-def _check_cell(its: Check | None) -> Cell:
-    if its is None:
-        return Cell("–")
-    ends = "" if its.low is None or its.high is None else f"\n{its.low:.2f}–{its.high:.2f}"
-    text = f"{metric_text(its.name, its.value)} {its.sign}".strip()
-    return Cell(text, f"{its.metric.short}{ends}", its.mark, title=f"{its.title}: {its.status}, {its.sentence}")
+    return Table("Arms", "Model", tuple((title, "") for title in questions), tuple(rows))
 
 
 def metric_table(

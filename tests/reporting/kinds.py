@@ -60,7 +60,7 @@ def run(label: str, values: dict[str, float | str], generations: dict[str, str],
 def muse_index(has_retain: bool = True) -> dict[str, Any]:
     """Two documents to forget, a beginning to continue and two questions; GA loses what NPO keeps."""
     rows = [example("forget", nth, "", f"{ARTICLE} End {nth}.", f"article {nth}") for nth in range(2)]
-    rows += [example("retain", 0, "", "Something else is told here.")]
+    rows += [example("retain", 0, "", "Something else is said here.")]
     rows += [example("verbmem", 0, ARTICLE[:900], ARTICLE[900:1800])]
     rows += [example("knowmem_forget", 0, f"{CONTEXT}Question: Where does the ferry go?\nAnswer: ", "Harrow Island")]
     rows += [example("knowmem_forget", 1, f"{CONTEXT}Question: What is aboard?\nAnswer: ", "crates of lemons")]

@@ -136,7 +136,7 @@ def test_without_validation_rows_the_reported_ones_rank_the_grid_and_this_is_war
     assert "1 validation row, but its evaluations measure none" in found.warning
 
 
-def test_a_note_says_what_chose_and_the_rank_is_still_told_to_be_of_the_reported_rows(grid):
+def test_a_note_says_what_chose_and_the_rank_is_still_said_to_be_of_the_reported_rows(grid):
     found = selected(grid(note="Other people.", validated=False))
     assert found.words.startswith("Other people. The study has 1 validation row")
     assert "the 48 reported rows rank the grid: a recommendation is for another study" in found.words

@@ -56,7 +56,7 @@ def test_a_users_rows_choose_the_setting_that_keeps_utility():
     assert "smallest distance" in RULE
 
 
-def test_without_rows_to_keep_no_setting_is_recommended_and_the_page_says_that_nothing_tells_the_price():
+def test_without_rows_to_keep_no_setting_is_recommended_and_the_page_says_that_nothing_shows_the_price():
     index = requests_index(has_retain_rows=False)
     study, bootstrap, found = verdicts(index)
     selection = select(study, bootstrap, list(found.values()))
@@ -90,7 +90,7 @@ def test_curves_of_documents_and_of_requests_show_their_own_measures():
     assert "Model utility" not in curves
 
 
-def test_what_no_model_was_measured_by_has_no_column_and_its_reason_is_told():
+def test_what_no_model_was_measured_by_has_no_column_and_its_reason_is_given():
     text = text_of(muse_index())
     assert "Nearest to the retain model" not in text
     assert "Forget ROUGE" not in text

@@ -39,9 +39,9 @@ def test_the_deviation_is_the_samples_and_one_seed_has_none():
 
 def test_the_interval_over_seeds_is_students():
     # t(0.975, 2) = 4.302653; s = 1, n = 3
-    found = seed_interval([1.0, 2.0, 3.0])
-    assert (found.mean, found.count) == (2.0, 3)
-    assert found.high - found.mean == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
-    assert found.mean - found.low == pytest.approx(found.high - found.mean)
+    low, high = seed_interval([1.0, 2.0, 3.0])
+    assert high - 2 == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
+    assert 2 - low == pytest.approx(high - 2)
+    assert seed_interval([0.5, 0.5]) == (0.5, 0.5)
     with pytest.raises(ValueError, match="one value has no interval"):
         seed_interval([1.0])

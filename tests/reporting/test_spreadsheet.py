@@ -61,12 +61,12 @@ def test_the_verdict_is_in_every_row_of_an_arm_and_in_no_references(small_index)
 
 
 @pytest.mark.parametrize(("is_validated", "items"), [(True, "1 validation row"), (False, "the 48 reported rows")])
-def test_the_recommended_arm_is_told_with_the_items_that_chose_it(builder, is_validated, items):
+def test_the_recommended_arm_is_named_with_the_items_that_chose_it(builder, is_validated, items):
     builder.is_validated = is_validated
     found = rows(builder.index(seeds=2, top_ks=(50, 200), rivals=("npo",)))
-    told = {row["model"]: row["recommended_on"] for row in found}
-    assert sorted(told.values()) == ["", "", "", "", items]
-    assert next(name for name, each in told.items() if each).startswith("palu, top_k=")
+    named = {row["model"]: row["recommended_on"] for row in found}
+    assert sorted(named.values()) == ["", "", "", "", items]
+    assert next(name for name, each in named.items() if each).startswith("palu, top_k=")
 
 
 def test_names_cannot_become_formulas(small_index):

@@ -41,11 +41,11 @@ def test_rows_are_the_original_the_retain_model_and_each_arm(small_index):
 def test_the_arms_table_has_a_column_for_each_question_with_intervals_and_statuses(small_index):
     study, verdicts, _ = judged(small_index)
     table = arms_table(study, verdicts)
-    assert [title for title, _ in table.columns] == ["Leak", "Language", "Utility", "Forget quality"]
+    assert [title for title, _ in table.columns] == ["Leak", "Language", "Utility", "Forget quality D"]
     leak = column(table, "Leak")
     assert (leak["npo"].text, leak["npo"].mark) == ("0.200 ✗", "missed")
     check = verdicts[1].of("span_leak")
-    assert leak["npo"].detail == f"leak\n{check.low:.2f}–{check.high:.2f}"
+    assert leak["npo"].detail == f"{check.low:.2f}–{check.high:.2f}"
     assert (leak["original"].text, leak["retain model"].text) == ("0.930", "0.060")
     assert [row.detail for row in table.rows] == ["", "", "5 of 5 targets", "4 of 5 targets"]
 
