@@ -62,8 +62,7 @@ class Projection:
 
     def __call__(self, states: States) -> States:
         """(W, D) -> (W, K)."""
-        found: States = (states - self.mean) @ self.axes
-        return found
+        return np.asarray((states - self.mean) @ self.axes, dtype=np.float32)
 
 
 @dataclass(frozen=True)
