@@ -65,10 +65,11 @@ def seed_interval(values: Sequence[float]) -> tuple[float, float]:
     two values.
     """
     # a second to load, which a page of taggers need not wait for
-    from scipy import stats
+    from scipy.stats import t as student
 
-    if len(values) < 2:
+    spread = deviation(values)
+    if spread is None:
         raise ValueError("one value has no interval")
-    # not stats.t.interval, which gives NaN where all seeds are equal
-    mean, half = float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    # not student.interval, which gives NaN where all seeds are equal
+    mean, half = float(np.mean(values)), float(student.ppf(0.975, len(values) - 1)) * spread / len(values) ** 0.5
     return mean - half, mean + half
