@@ -56,6 +56,7 @@ def frequent_tokens(model, prompts):
 @pytest.mark.parametrize("drop_share", [0.01, 0.5, 2.0])
 def test_many_prompts_at_once_give_what_transformers_gives_one_by_one(model, prompts, drop_share, monkeypatch):
     monkeypatch.setattr(generation, "DROP_SHARE", drop_share)
+    monkeypatch.setattr(generation, "SLOW_ROWS", range(0))
     stop_ids = frequent_tokens(model, prompts)
     expected = one_by_one(model, prompts, stop_ids, 24)
     assert len({len(reply) for reply in expected}) > 2
@@ -63,6 +64,20 @@ def test_many_prompts_at_once_give_what_transformers_gives_one_by_one(model, pro
     found = greedy(model, prompts, torch.tensor(stop_ids), 24, told.append)
     assert found == expected
     assert sum(told) == len(prompts)
+
+
+def test_a_batch_shrinks_but_not_to_a_size_at_which_a_step_is_slower(model, prompts):
+    sizes = []
+    hook = model.register_forward_pre_hook(
+        lambda _module, _args, given: sizes.append(len(given["input_ids"])), with_kwargs=True
+    )
+    stop_ids = torch.tensor(frequent_tokens(model, prompts))
+    sizes.clear()
+    greedy(model, (prompts * 24)[:24], stop_ids, 24, lambda _: None)
+    hook.remove()
+    assert sizes[0] == 24
+    assert sizes[-1] < 24
+    assert not set(sizes) & set(generation.SLOW_ROWS)
 
 
 def test_a_reply_without_an_end_is_cut_at_the_limit(model, prompts):
