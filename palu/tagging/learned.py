@@ -97,16 +97,14 @@ class Learned:
         return found / len(self.chains)
 
 
-def fit_chain(
-    items: Sequence[ItemSequence], labels: Sequence[Sequence[str]], penalty: float, iterations: int
-) -> bytes:
-    """CRFsuite's model of these sequences, by at most so many steps of L-BFGS: a function of its arguments alone."""
+def fit_chain(sequences: Sequence[tuple[ItemSequence, Sequence[str]]], penalty: float, iterations: int) -> bytes:
+    """CRFsuite's model of sequences with their labels, by at most so many steps of L-BFGS."""
     import pycrfsuite
 
     options = {"c1": 0.0, "c2": penalty / 2, "max_iterations": iterations, "feature.possible_transitions": True}
     trainer = pycrfsuite.Trainer(algorithm="lbfgs", params=options, verbose=False)
-    for own, true in zip(items, labels, strict=True):
-        trainer.append(own, true)
+    for items, labels in sequences:
+        trainer.append(items, labels)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "chain"
         trainer.train(str(path))

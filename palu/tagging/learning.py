@@ -117,8 +117,8 @@ class Reader:
         start = own[0].start
         moved = [word._replace(start=word.start - start, end=word.end - start) for word in own]
         text = reply[start : own[-1].end]
-        states = self._states and self._states(prompt, moved, text)
-        grammar = self._grammar and self._grammar(prompt, moved, text)
+        states = self._states(prompt, moved, text) if self._states else None
+        grammar = self._grammar(prompt, moved, text) if self._grammar else None
         return Piece(Reply(asked, own), states, grammar)
 
 
@@ -198,8 +198,8 @@ class Corpus:
     def _fit(self, chosen: Sequence[int], copies: _Copies, threshold: float, projection: Projection | None) -> Learned:
         chains = []
         for number, penalty in enumerate((1.0, STATES_PENALTY) if projection else (1.0,)):
-            both = [(copy, self._labels[index]) for index in chosen for copy in copies[index][number]]
-            chains.append(fit_chain(*zip(*both, strict=True), penalty * self.fitting.penalty, self.fitting.iterations))
+            fitted = [(copy, self._labels[index]) for index in chosen for copy in copies[index][number]]
+            chains.append(fit_chain(fitted, penalty * self.fitting.penalty, self.fitting.iterations))
         known_words = frozenset(word for index in chosen for word in self.pieces[index].reply.lower)
         return Learned(known_words, threshold, tuple(chains), projection)
 

