@@ -103,7 +103,8 @@ def test_every_study_that_ships_is_sound_offline(study, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(jobs, "planned", lambda _: {})
     values = yaml.safe_load(study.read_text())
-    own_files = [Path(tagger.get("path") or ".") for tagger in values.get("taggers", {}).values()]
+    taggers = values.get("taggers", {}).values()
+    own_files = [Path(tagger.get("path") or tagger.get("annotations") or ".") for tagger in taggers]
     if not all(path.exists() for path in own_files):
         pytest.skip(f"{study.name} reads annotations that are not here")
     found = check(values, str(study), ROOM)

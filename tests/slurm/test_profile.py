@@ -23,8 +23,9 @@ def profile() -> dict[str, Any]:
 def rules() -> dict[str, str]:
     """Each rule's text by its name."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    names = re.findall(r"^rule (\w+):", text, flags=re.MULTILINE)
-    bodies = re.split(r"^rule \w+:", text, flags=re.MULTILINE)[1:]
+    head = r"^(?:use rule \w+ as|rule) (\w+)(?: with)?:"
+    names = re.findall(head, text, flags=re.MULTILINE)
+    bodies = re.split(head.replace(r"(\w+)", r"\w+"), text, flags=re.MULTILINE)[1:]
     return dict(zip(names, bodies, strict=True))
 
 
