@@ -96,7 +96,7 @@ def tag(
 ) -> Coverage:
     """Tag the original replies of `parts` and write the spans table `out`; prints and returns the coverage.
 
-    Beside `out` stands a JSON file of the same name with the coverage and the seconds that the tagging took, the
+    A JSON file of the same name next to `out` has the coverage and the seconds that the tagging took, the
     loading of its libraries and models among them.
     resources: without the digest of the examples, which is taken here. parts: default: those of
     `tables.FORGET_PARTS` that the examples hold.
