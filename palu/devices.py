@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from palu.errors import UserError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 # "GPU 0: NVIDIA H100 (UUID: GPU-...)", and below one that is cut: "  MIG 1g.10gb Device 0: (UUID: MIG-...)"
 _DEVICE = re.compile(r"\s*(GPU|MIG)\b.*\(UUID: (\S+)\)")
@@ -125,7 +127,7 @@ class Lease:
     """Devices that are this process's own until `close`, or until it ends, however it ends."""
 
     devices: tuple[str, ...] = ()
-    locks: list[FileLock] = field(default_factory=list)
+    locks: "list[FileLock]" = field(default_factory=list)
 
     def close(self) -> None:
         """Give the devices back."""
@@ -228,6 +230,9 @@ def _unusable(folder: Path, reason: str) -> UserError:
 
 def _try(count: int, devices: Sequence[str], folder: Path) -> Lease | None:
     """The first `count` devices that are free, or nothing at all: a process with one never waits for a second."""
+    # 50 ms, which a start without GPUs need not spend
+    from filelock import FileLock, Timeout
+
     lease = Lease()
     for device in devices:
         lock = FileLock(folder / f"{device.replace('/', '_')}.lock", timeout=0)

@@ -1,4 +1,4 @@
-"""What the report reads: the index that the workflow writes, and the evaluation and run folders that it names.
+"""What the report reads: the evaluation and run folders that the index names.
 
 Nothing is computed here. A number that is not there stays `None` with the reason that its writer gave.
 """
@@ -14,88 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import ConfigDict, Field
 
 from palu import tables
 from palu.errors import UserError
 from palu.files import canonical_json, read_json
+from palu.reporting.index import Index, RunEntry
 from palu.reporting.targets import FORGET, Targets, targets_of
 from palu.reporting.texts import Item, asked, choose_items, choose_questions, items_of, questions
-from palu.settings import Settings
 from palu.span_tables import read_spans
 
 # Questions that the page shows with their answers
 SHOWN_QUESTIONS = 6
-
-
-class Part(Settings):
-    """A part of an index; what the workflow adds to these keys is left alone."""
-
-    model_config = ConfigDict(extra="ignore")
-
-
-class EvaluatedModel(Part):
-    """A model that was not unlearned, by its evaluation's folder."""
-
-    evaluation: str
-
-
-class Snapshot(Part):
-    """A run's evaluation after `epoch` epochs."""
-
-    epoch: int | float
-    evaluation: str
-
-
-class RunEntry(Part):
-    """One unlearned model. `varied` holds the settings that a grid tried, `folder` steps.parquet and run.json."""
-
-    label: str
-    method: str
-    tagger: str | None = None
-    seed: int
-    settings: dict[str, Any] = Field(default_factory=dict)
-    training: dict[str, Any] = Field(default_factory=dict)
-    varied: dict[str, Any] = Field(default_factory=dict)
-    folder: str
-    evaluation: str
-    trajectory: list[Snapshot] = Field(default_factory=list)
-
-
-class SelectionEntry(Part):
-    """Which items chose the settings, in words."""
-
-    note: str
-
-
-class Index(Part):
-    """What the workflow says of a study. Paths are relative to the working directory.
-
-    spans: tagger -> spans table; a JSON file of the same name has its coverage. taggers: tagger -> its settings.
-    display_tagger: whose spans the page shows. generations: how many items the page shows behind the first questions.
-    commands: shell lines that run the study again. notes: what the benchmark's settings mean for the results.
-    evidence: the method's label, or an arm's name, that the evidence is about; None leaves it to a rule. questions:
-    how many questions the terminal shows with their answers, or their example ids. gold: the benchmark's own spans.
-    """
-
-    study: str
-    benchmark: dict[str, Any]
-    model: dict[str, Any]
-    examples: str
-    spans: dict[str, str] = Field(default_factory=dict)
-    taggers: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    display_tagger: str | None = None
-    original: EvaluatedModel
-    retain: EvaluatedModel | None = None
-    runs: list[RunEntry] = Field(min_length=1)
-    selection: SelectionEntry | None = None
-    generations: int = 16
-    evaluation: dict[str, Any] = Field(default_factory=dict)
-    commands: list[str] = Field(default_factory=list)
-    notes: list[str] = Field(default_factory=list)
-    evidence: str | None = None
-    questions: int | list[str] = 0
-    gold: str | None = None
 
 
 class Measured(NamedTuple):

@@ -17,7 +17,7 @@ from palu.errors import UserError
 from palu.files import canonical_json, read_json, write_text
 from palu.inert import visible
 from palu.reporting.cells import Cell, Row, Table, csv_text
-from palu.reporting.load import Part
+from palu.reporting.index import Part
 from palu.reporting.templates import render
 from palu.settings import Count, NonNegativeNumber, Number, PositiveCount, Settings
 

@@ -180,11 +180,11 @@ def _model(paths: Sequence[Path], facts: _Model) -> Learned:
     from safetensors.numpy import load
 
     contents = []
-    for path in paths:
+    for place, path in enumerate(paths):
         if not path.is_file():
             raise UserError(f"{path}: no such file")
         contents.append(path.read_bytes())
-        if hashlib.sha256(contents[-1]).hexdigest() not in facts.sha256:
+        if facts.sha256[place : place + 1] != [hashlib.sha256(contents[-1]).hexdigest()]:
             raise UserError(
                 f"{path}: not the file that tagger.json was written with; allowed: what palu train-tagger wrote"
             )

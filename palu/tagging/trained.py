@@ -27,7 +27,7 @@ LABEL = "sensitive"
 class Settings(TaggerSettings):
     """annotations: a file of annotations (see the tagger `annotations`) to learn from; none = the benchmark's gold
     spans. folds: how many models, each of which tags the groups that it did not see; none = one model of all groups,
-    which is for replies that nobody annotated. threshold: the probability from which on a word is sensitive; none =
+    which is for replies without annotations. threshold: the probability from which on a word is sensitive; none =
     chosen by the character F1 on groups that were left out. penalty: of the squared weights. iterations: at most, of
     the optimiser. hidden_words: the share of words whose spelling is hidden in a second copy of each reply, so that
     words that no reply had are less often taken for a fact. seed: of the folds and of what is

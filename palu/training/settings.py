@@ -5,9 +5,10 @@ Knobs that leave the result alone stand apart, in `MachineSettings`: to change t
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from palu.errors import UserError
+from palu.files import canonical_json
 from palu.models.settings import LoraSettings, ModelSettings, weights_dtype
 from palu.settings import NonNegativeNumber, Number, PositiveCount, PositiveNumber, Settings
 
@@ -84,18 +85,12 @@ class FinetuneSettings(TrainingSettings):
     batch_size: PositiveCount = 16
     schedule: Literal["linear", "constant", "cosine"] = "cosine"
 
-    @field_validator("retain_ratio")
+    @field_validator("stop", "retain_ratio")
     @classmethod
-    def _retains_nothing(cls, value: int) -> int:
-        if value != 1:
-            raise ValueError("is for unlearning; allowed here: 1")
-        return value
-
-    @field_validator("stop")
-    @classmethod
-    def _runs_to_its_end(cls, value: StopSettings | None) -> StopSettings | None:
-        if value is not None:
-            raise ValueError("is for unlearning; allowed here: null")
+    def _is_for_unlearning(cls, value: object, info: ValidationInfo) -> object:
+        default = cls.model_fields[info.field_name or ""].default
+        if value != default:
+            raise ValueError(f"is for unlearning; allowed here: {canonical_json(default)}")
         return value
 
     def check_start(self, model: ModelSettings) -> None:

@@ -13,7 +13,8 @@ from palu.benchmarks.alternates import write_alternates
 from palu.cli import main
 from palu.evaluation.score import read_items
 from palu.files import read_json
-from palu.reporting.load import Evaluation, Run, RunEntry
+from palu.reporting.index import RunEntry
+from palu.reporting.load import Evaluation, Run
 from tests.fuzz.outcomes import (
     JSON_VALUES,
     NUMBERS,

@@ -119,35 +119,25 @@ def save_bert_classifier(folder, labels=LABELS):
     save_model(model, tokenizer, folder)
 
 
-def save_llama_classifier(folder):
-    """A decoder with a classifier on top, and byte-level BPE: every token sees what stands before it."""
-    tokenizer = models.train_tokenizer(TEXTS, 400)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        max_position_embeddings=64,
-        **token_names(),
-    )
+def llama(model_class, tokenizer, **sizes):
+    config = LlamaConfig(vocab_size=len(tokenizer), num_attention_heads=4, **sizes)
     torch.manual_seed(0)
-    save_model(fit(LlamaForTokenClassification(config), labelled(tokenizer), 100), tokenizer, folder)
+    return model_class(config)
+
+
+def save_llama_classifier(folder):
+    """A decoder with a classifier on top, and byte-level BPE: every token sees what comes before it."""
+    tokenizer = models.train_tokenizer(TEXTS, 400)
+    sizes = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 1, "max_position_embeddings": 64}
+    model = llama(LlamaForTokenClassification, tokenizer, **sizes, **token_names())
+    save_model(fit(model, labelled(tokenizer), 100), tokenizer, folder)
 
 
 def save_llama(folder):
     """A causal model that was never trained, of 160 positions."""
     tokenizer = models.train_tokenizer(TEXTS, 400)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=160,
-    )
-    torch.manual_seed(0)
-    save_model(LlamaForCausalLM(config).eval(), tokenizer, folder)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "max_position_embeddings": 160}
+    save_model(llama(LlamaForCausalLM, tokenizer, **sizes).eval(), tokenizer, folder)
 
 
 def save_masked_model(folder):

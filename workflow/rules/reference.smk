@@ -35,10 +35,7 @@ use rule cache_states as cache_retain_states with:
     benchmark:
         "logs/{benchmark}/{split}/{model}/cache_retain_states{precision}.benchmark.tsv"
     params:
-        model=as_json(study.model),
         rows="--parts retain",
-        precision=mixed_precision,
-        code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's states of the retain rows"
 
@@ -52,10 +49,7 @@ use rule cache_states as cache_layer_states with:
     benchmark:
         "logs/{benchmark}/{split}/{model}/cache_layer{layer}_states{precision}.benchmark.tsv"
     params:
-        model=as_json(study.model),
         rows=lambda wildcards: f"--parts retain --layer {wildcards.layer}",
-        precision=mixed_precision,
-        code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's states after block {wildcards.layer}"
 
@@ -94,10 +88,7 @@ use rule cache_states as cache_alternates with:
     benchmark:
         "logs/{benchmark}/{split}/{model}/cache_alternates-{alternates}{precision}.benchmark.tsv"
     params:
-        model=as_json(study.model),
         rows="--parts alternate --log-probs-only",
-        precision=mixed_precision,
-        code=code_digest("palu.reference.states"),
     message:
         "Cache the frozen reference's log-probabilities of refusals"
 
@@ -114,10 +105,8 @@ use rule cache_states as cache_other_log_probs with:
     benchmark:
         "logs/{benchmark}/{split}/{model}/cache_log_probs_{other}.benchmark.tsv"
     params:
-        model=as_json(study.model),
         rows="--log-probs-only",
         precision="",
-        code=code_digest("palu.reference.states"),
     message:
         "Cache the log-probabilities of the model {wildcards.other}"
 
